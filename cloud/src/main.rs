@@ -1,0 +1,3 @@
+//! `gateway-cloud`: the cloud side of gatewayd in one binary.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Simulators of everything around the daemon.
+#![forbid(unsafe_code)]
