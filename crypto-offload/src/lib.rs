@@ -5,7 +5,11 @@
     reason = "an error is the rare case and carries both digests of a mismatch"
 )]
 
+#[cfg(feature = "software")]
+pub mod engine;
 pub mod job;
+#[cfg(feature = "software")]
+pub mod known_answer;
 #[cfg(feature = "signing")]
 pub mod signing;
 #[cfg(feature = "software")]
