@@ -1,1 +1,4 @@
+//! From the bus to a UDS answer.
 #![forbid(unsafe_code)]
+
+pub mod uds;
