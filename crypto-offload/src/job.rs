@@ -2,12 +2,18 @@
 //!
 //! This module is all of the crate that sans-io cores may see. It does no cryptography.
 
+pub(crate) mod der;
+pub(crate) mod key_text;
+pub(crate) mod pem;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub use key_text::KeyTextError;
 
 /// A hash function that metadata and chunk trees may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
