@@ -10,7 +10,11 @@ pub mod engine;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;
+#[cfg(feature = "software")]
+pub mod queue;
 #[cfg(feature = "signing")]
 pub mod signing;
 #[cfg(feature = "software")]
 pub mod software;
+#[cfg(feature = "testing")]
+pub mod testing;
