@@ -39,12 +39,12 @@ impl Bench {
         let mut engines: Vec<Box<dyn Engine>> = Vec::new();
         let mut controls = Vec::new();
         for _ in 0..devices {
-            let (engine, control) = FaultyEngine::new("device").unwrap();
+            let (engine, control) = FaultyEngine::new("device").expect("a sound build");
             engines.push(Box::new(engine));
             controls.push(control);
         }
         if software {
-            engines.push(Box::new(SoftwareEngine::new().unwrap()));
+            engines.push(Box::new(SoftwareEngine::new().expect("a sound build")));
         }
         let queue = Queue::new(limits, engines);
         let mut bench = Self { queue, devices: controls, now: Instant::now() };
@@ -84,7 +84,7 @@ impl Bench {
 fn chunk() -> ChunkOperation {
     let key = Arc::new(SecretKey::new(vec![7; 16]));
     let seal = Seal { cipher: Cipher::Sm4Gcm, key, nonce: [1; 12], aad: Vec::new() };
-    let data = aead::seal(&seal, PLAIN.to_vec()).unwrap();
+    let data = aead::seal(&seal, PLAIN.to_vec()).expect("a key of the right length");
     ChunkOperation {
         tree_algorithm: HashAlgorithm::Sm3,
         leaf_prefix: vec![0],
@@ -134,9 +134,10 @@ fn a_device_answers_its_questions_before_it_gets_a_job() {
 
 #[test]
 fn jobs_do_not_wait_for_a_device_that_is_being_asked() {
-    let (engine, control) = FaultyEngine::new("device").unwrap();
+    let (engine, control) = FaultyEngine::new("device").expect("a sound build");
     control.set(Fault::Stall);
-    let engines: Vec<Box<dyn Engine>> = vec![Box::new(engine), Box::new(SoftwareEngine::new().unwrap())];
+    let engines: Vec<Box<dyn Engine>> =
+        vec![Box::new(engine), Box::new(SoftwareEngine::new().expect("a sound build"))];
     let mut bench =
         Bench { queue: Queue::new(limits(), engines), devices: vec![control], now: Instant::now() };
     bench.submit(1, genuine(), 1000 * MS).unwrap();
@@ -337,7 +338,7 @@ fn more_jobs_than_engines_have_room_for_all_complete() {
 
 #[test]
 fn jobs_are_routed_by_what_engines_can_do() {
-    let (engine, control) = FaultyEngine::new("device").unwrap();
+    let (engine, control) = FaultyEngine::new("device").expect("a sound build");
     let engine = engine.with_capabilities(|it| {
         it.midstates = false;
         it.max_bytes = 2000;
