@@ -8,3 +8,4 @@ pub mod isotp;
 pub mod pacing;
 mod random;
 pub mod virtual_bus;
+pub mod uds;
