@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod in_flight;
+mod limit;
 pub mod pci;
 mod receiver;
 mod sender;
@@ -12,7 +13,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 pub use config::{LinkConfig, LinkLayer, TxDl};
-pub use error::{Direction, Error, SendError, SendRefusal};
+pub use error::{Direction, LinkError, SendError, SendRefusal};
+pub use limit::consecutive_frame_limit;
 pub use timing::{StMin, Timing};
 
 use crate::frame::{Dlc, FdFrame};
@@ -31,8 +33,8 @@ pub enum Event {
     Received(Vec<u8>),
     /// The message is on the wire as a whole; here is its buffer back.
     Sent(Vec<u8>),
-    /// A message was given up; [`Error::direction`] says which one.
-    Failed(Error),
+    /// A message was given up; [`LinkError::direction`] says which one.
+    Failed(LinkError),
 }
 
 /// One ISO-TP address pair on one bus, both directions at once.
@@ -164,14 +166,14 @@ impl Link {
         if self.in_flight.deadline(&self.config.timing).is_some_and(|deadline| deadline <= now) {
             let lost = self.in_flight.clear();
             if lost.data {
-                self.fail(Error::TimeoutA { direction: Direction::Send });
+                self.fail(LinkError::TimeoutA { direction: Direction::Send });
             }
             if lost.flow_control && self.receiver.abort() {
-                self.fail(Error::TimeoutA { direction: Direction::Receive });
+                self.fail(LinkError::TimeoutA { direction: Direction::Receive });
             }
         }
         if self.sender.is_overdue(now) {
-            self.fail(Error::TimeoutBs);
+            self.fail(LinkError::TimeoutBs);
         }
         if let Err(error) = self.receiver.handle_timeout(now, &self.config) {
             self.fail(error);
@@ -213,11 +215,11 @@ impl Link {
 
     fn interrupt_reception(&mut self) {
         if self.receiver.abort() {
-            self.fail(Error::UnexpectedPdu);
+            self.fail(LinkError::UnexpectedPdu);
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    fn fail(&mut self, error: LinkError) {
         match error.direction() {
             Direction::Send => {
                 let buffer = self.sender.abort();
