@@ -9,6 +9,7 @@
 //! * [`profile`]: the programming dialect of a kind of ECU, as data
 //! * [`security`]: seed and key
 //! * [`programming`]: the whole programming sequence of one ECU
+//! * [`server`]: the ECU's side, for simulators and testers
 //!
 //! ```
 //! use canfd::uds::client::{Client, ClientTimings, Event};
@@ -34,3 +35,4 @@ pub mod message;
 pub mod profile;
 pub mod programming;
 pub mod security;
+pub mod server;
