@@ -7,5 +7,5 @@ pub mod frame;
 pub mod isotp;
 pub mod pacing;
 mod random;
-pub mod virtual_bus;
 pub mod uds;
+pub mod virtual_bus;

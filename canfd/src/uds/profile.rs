@@ -4,7 +4,7 @@
 //! carry their unit (`"50ms"`).
 
 use super::client::ClientTimings;
-use super::message::{Addressing, DataIdentifier, RoutineId, SecurityLevel};
+use super::message::{DataIdentifier, RoutineId, SecurityLevel};
 use super::{duration, security};
 use serde::Deserialize;
 use std::time::Duration;
