@@ -39,15 +39,6 @@ fuzz: ## Every fuzz target for SECONDS=60 each
 fuzz-smoke: ## Every fuzz target for ten seconds
 	@scripts/fuzz 10
 
-bench-canfd: ## ISO-TP and bus throughput against the wire's limit
-	$(CARGO) bench --locked -p canfd
-
-bench-crypto: ## Digests, signatures and ciphers of every engine
-	$(CARGO) bench --locked -p crypto-offload
-
-bench-telemetry: ## Size and speed of the telemetry codec
-	$(CARGO) bench --locked -p telemetry
-
 check-yocto: ## The layer against the tree: crates, licences, units
 	@scripts/check-yocto
 
@@ -57,5 +48,4 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny fuzz fuzz-smoke bench-canfd bench-crypto bench-telemetry \
-	check-yocto check-units ci
+.PHONY: help setup demo test fmt lint doc deny fuzz fuzz-smoke check-yocto check-units ci
