@@ -1,0 +1,242 @@
+//! ISO-TP: messages of up to 4 GiB over frames of 8 to 64 bytes (ISO 15765-2:2016, normal addressing).
+
+mod config;
+mod error;
+mod in_flight;
+pub mod pci;
+mod receiver;
+mod sender;
+mod timing;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+pub use config::{LinkConfig, LinkLayer, TxDl};
+pub use error::{Direction, Error, SendError, SendRefusal};
+pub use timing::{StMin, Timing};
+
+use crate::frame::{Dlc, FdFrame};
+use in_flight::{InFlight, Kind};
+use pci::Pci;
+use receiver::Receiver;
+use sender::Sender;
+
+/// Events kept for a caller who does not drain; frames that arrive beyond are lost, as in a full controller.
+const MAX_EVENTS: usize = 32;
+
+/// What a link has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message arrived. Give its buffer back with [`Link::recycle`] and none is ever allocated again.
+    Received(Vec<u8>),
+    /// The message is on the wire as a whole; here is its buffer back.
+    Sent(Vec<u8>),
+    /// A message was given up; [`Error::direction`] says which one.
+    Failed(Error),
+}
+
+/// One ISO-TP address pair on one bus, both directions at once.
+///
+/// Every call that takes `&mut self` is followed by a full drain of `poll_transmit` and `poll_event` before the next.
+/// Frames go to the bus in the order they were handed out; for each one that the bus confirms, the caller calls
+/// [`Self::handle_transmitted`] once. `poll_timeout` says when to call [`Self::handle_timeout`].
+#[derive(Debug)]
+pub struct Link {
+    config: LinkConfig,
+    sender: Sender,
+    receiver: Receiver,
+    in_flight: InFlight,
+    events: VecDeque<Event>,
+}
+
+impl Link {
+    /// An idle link.
+    pub fn new(config: LinkConfig) -> Self {
+        Self {
+            config,
+            sender: Sender::new(),
+            receiver: Receiver::new(),
+            in_flight: InFlight::new(),
+            events: VecDeque::with_capacity(MAX_EVENTS),
+        }
+    }
+
+    /// What the link was told at its birth.
+    pub const fn config(&self) -> &LinkConfig {
+        &self.config
+    }
+
+    /// Takes a message of 1 to 2^32 - 1 bytes to send.
+    ///
+    /// # Errors
+    /// [`SendError`] gives the message back, above all while another one is being sent.
+    pub fn send(&mut self, _now: Instant, sdu: Vec<u8>) -> Result<(), SendError> {
+        let reason = if !self.sender.is_idle() {
+            SendRefusal::Busy
+        } else if sdu.is_empty() {
+            SendRefusal::Empty
+        } else if u32::try_from(sdu.len()).is_err() {
+            SendRefusal::TooLong(sdu.len())
+        } else {
+            self.sender.start(sdu);
+            return Ok(());
+        };
+        Err(SendError { reason, sdu })
+    }
+
+    /// Whether [`Self::send`] would take a message.
+    pub fn is_idle(&self) -> bool {
+        self.sender.is_idle()
+    }
+
+    /// Gives up both directions without a word to the peer. Frames already handed out may still be confirmed.
+    pub fn reset(&mut self) {
+        let buffer = self.sender.abort();
+        self.receiver.recycle(buffer);
+        self.receiver.abort();
+        self.in_flight.abandon(Kind::Data);
+        self.in_flight.abandon(Kind::FlowControl);
+    }
+
+    /// A buffer of the caller for a later message; at most four are kept.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.receiver.recycle(buffer);
+    }
+
+    /// Whether the user can take messages. While it cannot, senders of long messages are told to wait, at most
+    /// `wft_max` times `n_br`.
+    pub fn set_receive_ready(&mut self, now: Instant, ready: bool) {
+        self.receiver.set_ready(now, ready, &self.config);
+    }
+
+    /// A frame from the bus. Frames of other identifiers and frames that say nothing are ignored.
+    pub fn handle_frame(&mut self, now: Instant, frame: &FdFrame) {
+        if frame.id() != self.config.rx_id || self.events.len() >= MAX_EVENTS {
+            return;
+        }
+        let Ok((pci, payload)) = Pci::parse(frame.data()) else { return };
+        match pci {
+            Pci::ConsecutiveFrame { sn } => {
+                match self.receiver.handle_consecutive(now, sn, payload, &self.config) {
+                    Ok(Some(sdu)) => self.events.push_back(Event::Received(sdu)),
+                    Ok(None) => {}
+                    Err(error) => self.fail(error),
+                }
+            }
+            Pci::FlowControl(flow) => {
+                if let Some(error) = self.sender.handle_flow_control(now, flow, &self.config) {
+                    self.fail(error);
+                }
+            }
+            Pci::SingleFrame { .. } => {
+                self.interrupt_reception();
+                match self.receiver.handle_single(payload, &self.config) {
+                    Ok(sdu) => self.events.push_back(Event::Received(sdu)),
+                    Err(error) => self.fail(error),
+                }
+            }
+            Pci::FirstFrame { len } => {
+                self.interrupt_reception();
+                let can_dl = frame.dlc().len();
+                if let Err(error) = self.receiver.handle_first(now, len, payload, can_dl, &self.config) {
+                    self.fail(error);
+                }
+            }
+        }
+    }
+
+    /// The bus confirmed the oldest frame handed out and not yet confirmed.
+    pub fn handle_transmitted(&mut self, now: Instant) {
+        match self.in_flight.confirm(now) {
+            Some(Kind::Data) => {
+                if self.sender.handle_confirmed(now, &self.config, &self.in_flight) {
+                    let sdu = self.sender.abort();
+                    self.events.push_back(Event::Sent(sdu));
+                }
+            }
+            Some(Kind::FlowControl) => self.receiver.handle_confirmed(now, &self.config),
+            Some(Kind::Stale) | None => {}
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.in_flight.deadline(&self.config.timing).is_some_and(|deadline| deadline <= now) {
+            let lost = self.in_flight.clear();
+            if lost.data {
+                self.fail(Error::TimeoutA { direction: Direction::Send });
+            }
+            if lost.flow_control && self.receiver.abort() {
+                self.fail(Error::TimeoutA { direction: Direction::Receive });
+            }
+        }
+        if self.sender.is_overdue(now) {
+            self.fail(Error::TimeoutBs);
+        }
+        if let Err(error) = self.receiver.handle_timeout(now, &self.config) {
+            self.fail(error);
+        }
+    }
+
+    /// The next frame for the bus, if one may go now. It counts as outstanding until confirmed.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
+        if self.in_flight.is_full() {
+            return None;
+        }
+        // Flow control first: the peer waits for it.
+        let (kind, frame) = if let Some(flow) = self.receiver.poll(&self.config) {
+            (Kind::FlowControl, build(&self.config, Pci::FlowControl(flow), &[])?)
+        } else {
+            let (pci, payload) = self.sender.poll(now, &self.config, &self.in_flight)?;
+            (Kind::Data, build(&self.config, pci, payload)?)
+        };
+        self.in_flight.push(now, kind);
+        Some(frame)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`], or `None` while nothing is due. Ask again after every other call.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let bus = self.in_flight.deadline(&self.config.timing);
+        let sender = self.sender.poll_timeout(&self.in_flight);
+        [bus, sender, self.receiver.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Frames handed out and not yet confirmed.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    fn interrupt_reception(&mut self) {
+        if self.receiver.abort() {
+            self.fail(Error::UnexpectedPdu);
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        match error.direction() {
+            Direction::Send => {
+                let buffer = self.sender.abort();
+                self.receiver.recycle(buffer);
+                self.in_flight.abandon(Kind::Data);
+            }
+            Direction::Receive => self.in_flight.abandon(Kind::FlowControl),
+        }
+        self.events.push_back(Event::Failed(error));
+    }
+}
+
+/// A frame of control information and payload, padded. There is no `None` in practice: both halves cut their
+/// payload to TX_DL.
+fn build(config: &LinkConfig, pci: Pci, payload: &[u8]) -> Option<FdFrame> {
+    let mut field = [config.padding; 64];
+    let start = pci.write(&mut field);
+    let end = start + payload.len();
+    field.get_mut(start..end)?.copy_from_slice(payload);
+    let dlc = Dlc::at_least(end.max(8))?;
+    FdFrame::from_field(config.tx_id, config.link_layer.format(), dlc, field).ok()
+}

@@ -1,0 +1,702 @@
+//! One tester talking to one ECU: one outstanding request, timed after ISO 14229-2.
+//!
+//! Every call that takes `&mut self` is followed by a full drain of `poll_request` and `poll_event` before the next.
+
+use super::message::{Addressing, Nrc, Request, Response, ResponseError, ServiceId, Session};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long the client waits, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimings {
+    /// From the confirmation of a request to the start of its answer, transport latency included (P2client).
+    /// An ECU that reports a longer P2 in its answer to 0x10 gets it.
+    pub p2: Duration,
+    /// The same after NRC 0x78 (P2*client).
+    pub p2_star: Duration,
+    /// Silence after which a session is kept alive with 0x3E (S3client); below the ECU's S3, usually 5 s.
+    pub s3: Duration,
+    /// Longest time from a request's confirmation to its final answer, whatever the ECU promises.
+    pub pending_total: Duration,
+    /// Most NRC 0x78 accepted for one request.
+    pub pending_max: u32,
+    /// Pause before a request answered with NRC 0x21 is repeated.
+    pub busy_delay: Duration,
+    /// Most repetitions after NRC 0x21.
+    pub busy_max: u32,
+    /// Longest time the transport may take to confirm a request.
+    pub send: Duration,
+    /// Whom tester present addresses.
+    pub tester_present: Addressing,
+}
+
+impl Default for ClientTimings {
+    /// ISO 14229-2 values plus 100 ms for the way; 120 s and 200 answers for NRC 0x78; 10 repetitions 200 ms apart.
+    fn default() -> Self {
+        Self {
+            p2: Duration::from_millis(150),
+            p2_star: Duration::from_millis(5100),
+            s3: Duration::from_millis(2000),
+            pending_total: Duration::from_secs(120),
+            pending_max: 200,
+            busy_delay: Duration::from_millis(200),
+            busy_max: 10,
+            send: Duration::from_secs(10),
+            tester_present: Addressing::Physical,
+        }
+    }
+}
+
+/// A request on its way to the transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Send to the functional address instead of the ECU's
+    pub functional: bool,
+    /// The bytes
+    pub pdu: Vec<u8>,
+}
+
+/// What became of a request; exactly one per accepted request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The ECU carried it out
+    Answered {
+        /// Service asked for
+        service: ServiceId,
+        /// The response after the part that repeats the request
+        record: Vec<u8>,
+    },
+    /// A functional or suppressed request that, as wished, nobody answered
+    Unanswered {
+        /// Service asked for
+        service: ServiceId,
+    },
+    /// It was not carried out, or nobody knows
+    Failed(ClientError),
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The ECU said no
+    #[error("the ECU refused {service}: {nrc}")]
+    Refused {
+        /// Service asked for
+        service: ServiceId,
+        /// Its reason
+        nrc: Nrc,
+    },
+    /// The ECU did not answer in time
+    #[error("no answer to {service}, {discarded} unrelated answers discarded")]
+    NoAnswer {
+        /// Service asked for
+        service: ServiceId,
+        /// Answers that belonged to no outstanding request
+        discarded: u32,
+    },
+    /// The ECU kept answering "response pending"
+    #[error("the ECU answered {service} with response pending {count} times without an end")]
+    ResponsePendingTooLong {
+        /// Service asked for
+        service: ServiceId,
+        /// How often
+        count: u32,
+    },
+    /// The ECU kept answering "busy"
+    #[error("the ECU answered {service} with busy {count} times")]
+    BusyTooLong {
+        /// Service asked for
+        service: ServiceId,
+        /// How often
+        count: u32,
+    },
+    /// The ECU's answer is no response at all
+    #[error("the ECU answered {service} with something that is no response")]
+    Malformed {
+        /// Service asked for
+        service: ServiceId,
+        /// What is wrong with it
+        #[source]
+        source: ResponseError,
+    },
+    /// The request did not reach the ECU, or its answer did not reach us
+    #[error("the transport failed during {service}")]
+    Transport {
+        /// Service asked for
+        service: ServiceId,
+        /// What the transport said
+        #[source]
+        source: TransportFailure,
+    },
+}
+
+/// The transport's bad news, after N_Result of ISO 15765-2 or its DoIP counterpart.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportFailure {
+    /// The request could not be sent whole
+    #[error("the request was not sent: {0}")]
+    Send(String),
+    /// The answer started but did not arrive whole
+    #[error("the answer was not received: {0}")]
+    Receive(String),
+    /// The transport did not confirm the request in time
+    #[error("the request was not confirmed as sent in time")]
+    NotConfirmed,
+}
+
+/// A request was handed in while another is outstanding; the fault is the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{outstanding} is still outstanding")]
+pub struct Busy {
+    /// Service of the outstanding request
+    pub outstanding: ServiceId,
+}
+
+/// The client's side of one diagnostic connection.
+#[derive(Debug)]
+pub struct Client {
+    timings: ClientTimings,
+    p2: Duration,
+    p2_star: Duration,
+    session: Session,
+    exchange: Option<Exchange>,
+    tester_present: TesterPresent,
+    /// When the connection was last in use; S3 counts from here.
+    last_use: Option<Instant>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    request: Request,
+    state: State,
+    /// End of all patience, known once the request was first confirmed.
+    limit: Option<Instant>,
+    pending: u32,
+    busy: u32,
+    discarded: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Queued,
+    Sending { deadline: Instant },
+    Waiting { deadline: Instant },
+    BackOff { until: Instant },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum TesterPresent {
+    Idle,
+    Queued { deadline: Instant },
+    Sending { deadline: Instant },
+}
+
+/// Added to a P2 that the ECU reports about itself, for the way there and back.
+const WAY_ALLOWANCE: Duration = Duration::from_millis(100);
+
+impl Client {
+    /// A client in the default session, with nothing outstanding.
+    pub fn new(timings: ClientTimings) -> Self {
+        Self {
+            p2: timings.p2,
+            p2_star: timings.p2_star,
+            timings,
+            session: Session::Default,
+            exchange: None,
+            tester_present: TesterPresent::Idle,
+            last_use: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The session the ECU is in, as far as its answers tell.
+    pub fn session(&self) -> Session {
+        self.session
+    }
+
+    /// The ECU restarted or was lost: it is in the default session again and needs no tester present.
+    pub fn forget_session(&mut self) {
+        self.session = Session::Default;
+        self.p2 = self.timings.p2;
+        self.p2_star = self.timings.p2_star;
+    }
+
+    /// Hands in a request.
+    ///
+    /// # Errors
+    /// [`Busy`] while another one is outstanding.
+    pub fn request(&mut self, now: Instant, request: Request) -> Result<(), Busy> {
+        if let Some(exchange) = &self.exchange {
+            return Err(Busy { outstanding: exchange.request.service() });
+        }
+        self.last_use = Some(now);
+        self.exchange =
+            Some(Exchange { request, state: State::Queued, limit: None, pending: 0, busy: 0, discarded: 0 });
+        Ok(())
+    }
+
+    /// The transport confirms that the last polled request left (N_USData.confirm); P2 starts here.
+    pub fn handle_sent(&mut self, now: Instant) {
+        if let TesterPresent::Sending { .. } = self.tester_present {
+            self.tester_present = TesterPresent::Idle;
+            self.last_use = Some(now);
+            return;
+        }
+        let (p2, total) = (self.p2, self.timings.pending_total);
+        if let Some(exchange) = &mut self.exchange
+            && let State::Sending { .. } = exchange.state
+        {
+            let limit = *exchange.limit.get_or_insert(now + total);
+            exchange.state = State::Waiting { deadline: (now + p2).min(limit) };
+        }
+    }
+
+    /// The transport sees an answer of several frames begin (N_USDataFF.indication): P2 is met, its end is awaited
+    /// for up to P2*.
+    pub fn handle_response_started(&mut self, now: Instant) {
+        let p2_star = self.p2_star;
+        if let Some(exchange) = &mut self.exchange
+            && let (State::Waiting { .. }, Some(limit)) = (exchange.state, exchange.limit)
+        {
+            exchange.state = State::Waiting { deadline: (now + p2_star).min(limit) };
+        }
+    }
+
+    /// A PDU from the ECU. What answers no outstanding request is discarded and counted.
+    pub fn handle_response(&mut self, now: Instant, pdu: &[u8]) {
+        let Some(exchange) = &mut self.exchange else { return };
+        // An answer may overtake the transport's confirmation, but not the request itself.
+        if !matches!(exchange.state, State::Sending { .. } | State::Waiting { .. }) {
+            return;
+        }
+        let service = exchange.request.service();
+        match Response::parse(pdu) {
+            Err(source) => self.finish(now, Event::Failed(ClientError::Malformed { service, source })),
+            Ok(response) if response.service() != service => {
+                exchange.discarded = exchange.discarded.saturating_add(1);
+            }
+            Ok(Response::Positive { parameters, .. }) => match exchange.request.strip_echo(parameters) {
+                Some(record) => {
+                    let record = record.to_vec();
+                    self.finish(now, Event::Answered { service, record });
+                }
+                None => exchange.discarded = exchange.discarded.saturating_add(1),
+            },
+            Ok(Response::Negative { nrc: Nrc::ResponsePending, .. }) => self.handle_pending(now),
+            Ok(Response::Negative { nrc: Nrc::BusyRepeatRequest, .. }) => self.handle_busy(now),
+            Ok(Response::Negative { nrc, .. }) => {
+                self.finish(now, Event::Failed(ClientError::Refused { service, nrc }));
+            }
+        }
+    }
+
+    /// The transport gives up on the request or on the answer.
+    pub fn handle_transport_failure(&mut self, now: Instant, failure: TransportFailure) {
+        if let TesterPresent::Sending { .. } = self.tester_present {
+            // The next one is due after S3; a dead link shows itself at the next request.
+            self.tester_present = TesterPresent::Idle;
+            self.last_use = Some(now);
+            return;
+        }
+        let Some(exchange) = &self.exchange else { return };
+        let service = exchange.request.service();
+        if matches!(exchange.state, State::Sending { .. } | State::Waiting { .. }) {
+            self.finish(now, Event::Failed(ClientError::Transport { service, source: failure }));
+        }
+    }
+
+    /// Call when the instant of `poll_timeout` has come; earlier calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.handle_tester_present_timeout(now);
+        let Some(exchange) = &mut self.exchange else { return };
+        let service = exchange.request.service();
+        match exchange.state {
+            State::Sending { deadline } if now >= deadline => {
+                let source = TransportFailure::NotConfirmed;
+                self.finish(now, Event::Failed(ClientError::Transport { service, source }));
+            }
+            State::Waiting { deadline } if now >= deadline => {
+                let event = if exchange.pending > 0 && exchange.limit.is_some_and(|limit| now >= limit) {
+                    let count = exchange.pending;
+                    Event::Failed(ClientError::ResponsePendingTooLong { service, count })
+                } else if exchange.pending == 0 && exchange.request.may_stay_unanswered() {
+                    Event::Unanswered { service }
+                } else {
+                    Event::Failed(ClientError::NoAnswer { service, discarded: exchange.discarded })
+                };
+                self.finish(now, event);
+            }
+            State::BackOff { until } if now >= until => exchange.state = State::Queued,
+            _ => {}
+        }
+    }
+
+    /// The next request for the transport, which answers with `handle_sent` or `handle_transport_failure`.
+    pub fn poll_request(&mut self) -> Option<Outgoing> {
+        match self.tester_present {
+            TesterPresent::Queued { deadline } => {
+                self.tester_present = TesterPresent::Sending { deadline };
+                let request = Request::new(ServiceId::TesterPresent, &[0x00]).suppress_positive_response();
+                let functional = self.timings.tester_present == Addressing::Functional;
+                return Some(Outgoing { functional, pdu: request.pdu().to_vec() });
+            }
+            // The transport confirms one request at a time.
+            TesterPresent::Sending { .. } => return None,
+            TesterPresent::Idle => {}
+        }
+        let exchange = self.exchange.as_mut()?;
+        let State::Queued = exchange.state else { return None };
+        // `last_use` was set when the request was handed in or its repetition fell due.
+        let deadline = self.last_use? + self.timings.send;
+        exchange.state = State::Sending { deadline };
+        let functional = exchange.request.addressing() == Addressing::Functional;
+        Some(Outgoing { functional, pdu: exchange.request.pdu().to_vec() })
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call `handle_timeout`.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let exchange = self.exchange.as_ref().and_then(|exchange| match exchange.state {
+            State::Queued => None,
+            State::Sending { deadline } | State::Waiting { deadline } => Some(deadline),
+            State::BackOff { until } => Some(until),
+        });
+        let tester_present = match self.tester_present {
+            TesterPresent::Idle => self.tester_present_due(),
+            TesterPresent::Queued { deadline } | TesterPresent::Sending { deadline } => Some(deadline),
+        };
+        exchange.into_iter().chain(tester_present).min()
+    }
+
+    fn handle_pending(&mut self, now: Instant) {
+        let (p2_star, max, total) = (self.p2_star, self.timings.pending_max, self.timings.pending_total);
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.pending += 1;
+        let limit = *exchange.limit.get_or_insert(now + total);
+        if exchange.pending > max || now >= limit {
+            let (service, count) = (exchange.request.service(), exchange.pending);
+            self.finish(now, Event::Failed(ClientError::ResponsePendingTooLong { service, count }));
+        } else {
+            exchange.state = State::Waiting { deadline: (now + p2_star).min(limit) };
+        }
+    }
+
+    fn handle_busy(&mut self, now: Instant) {
+        let (delay, max, total) =
+            (self.timings.busy_delay, self.timings.busy_max, self.timings.pending_total);
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.busy += 1;
+        let limit = *exchange.limit.get_or_insert(now + total);
+        if exchange.busy > max || now + delay >= limit {
+            let (service, count) = (exchange.request.service(), exchange.busy);
+            self.finish(now, Event::Failed(ClientError::BusyTooLong { service, count }));
+        } else {
+            exchange.state = State::BackOff { until: now + delay };
+            self.last_use = Some(now + delay);
+        }
+    }
+
+    fn finish(&mut self, now: Instant, event: Event) {
+        if let Some(exchange) = self.exchange.take() {
+            self.note_session(&exchange.request, &event);
+        }
+        self.last_use = Some(now);
+        self.events.push_back(event);
+    }
+
+    /// Follows the ECU through 0x10 and 0x11. A functional 0x10 has no answer but took effect all the same.
+    fn note_session(&mut self, request: &Request, event: &Event) {
+        let record: &[u8] = match event {
+            Event::Answered { record, .. } => record,
+            Event::Unanswered { .. } => &[],
+            Event::Failed(_) => return,
+        };
+        match (request.service(), request.sub_function()) {
+            (ServiceId::EcuReset, _) => self.forget_session(),
+            (ServiceId::DiagnosticSessionControl, Some(session)) => {
+                self.forget_session();
+                self.session = Session::from_byte(session);
+                // Clause 10.2: P2 in ms, P2* in 10 ms.
+                if let [a, b, c, d] = *record {
+                    let p2 = Duration::from_millis(u16::from_be_bytes([a, b]).into());
+                    let p2_star = Duration::from_millis(10 * u64::from(u16::from_be_bytes([c, d])));
+                    self.p2 = self.timings.p2.max(p2 + WAY_ALLOWANCE);
+                    self.p2_star = self.timings.p2_star.max(p2_star + WAY_ALLOWANCE);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tester_present_due(&self) -> Option<Instant> {
+        let idle = self.exchange.is_none() && self.session != Session::Default;
+        self.last_use.filter(|_| idle).map(|last_use| last_use + self.timings.s3)
+    }
+
+    fn handle_tester_present_timeout(&mut self, now: Instant) {
+        match self.tester_present {
+            TesterPresent::Idle if self.tester_present_due().is_some_and(|due| now >= due) => {
+                self.tester_present = TesterPresent::Queued { deadline: now + self.timings.send };
+            }
+            TesterPresent::Queued { deadline } | TesterPresent::Sending { deadline } if now >= deadline => {
+                self.tester_present = TesterPresent::Idle;
+                self.last_use = Some(now);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::DataIdentifier;
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn read() -> Request {
+        Request::read_data(DataIdentifier(0xF195))
+    }
+
+    /// A client whose `request` was sent and confirmed at `now`.
+    fn sent(now: Instant, request: Request) -> Client {
+        let mut client = Client::new(ClientTimings::default());
+        client.request(now, request).unwrap();
+        assert!(client.poll_request().is_some());
+        client.handle_sent(now);
+        client
+    }
+
+    fn in_session(now: Instant) -> Client {
+        let mut client = sent(now, Request::session(Session::Programming));
+        client.handle_response(now, &[0x50, 0x02, 0x00, 0x32, 0x01, 0xF4]);
+        assert!(matches!(client.poll_event(), Some(Event::Answered { .. })));
+        client
+    }
+
+    #[test]
+    fn an_answer_one_moment_before_p2_counts_and_at_p2_does_not() {
+        let start = Instant::now();
+        let mut client = sent(start, read());
+        let p2 = start + 150 * MS;
+        assert_eq!(client.poll_timeout(), Some(p2));
+        client.handle_timeout(p2 - MS);
+        client.handle_response(p2 - MS, &[0x62, 0xF1, 0x95]);
+        assert!(matches!(client.poll_event(), Some(Event::Answered { record, .. }) if record.is_empty()));
+
+        let mut client = sent(start, read());
+        client.handle_timeout(p2);
+        let service = ServiceId::ReadDataByIdentifier;
+        assert_eq!(client.poll_event(), Some(Event::Failed(ClientError::NoAnswer { service, discarded: 0 })));
+        client.handle_response(p2, &[0x62, 0xF1, 0x95]);
+        assert_eq!(client.poll_event(), None);
+    }
+
+    #[test]
+    fn p2_starts_at_the_confirmation_and_an_unconfirmed_request_fails() {
+        let start = Instant::now();
+        let mut client = Client::new(ClientTimings::default());
+        client.request(start, read()).unwrap();
+        assert_eq!(client.request(start, read()), Err(Busy { outstanding: ServiceId::ReadDataByIdentifier }));
+        client.poll_request().unwrap();
+        assert_eq!(client.poll_request(), None);
+        assert_eq!(client.poll_timeout(), Some(start + Duration::from_secs(10)));
+        client.handle_timeout(start + Duration::from_secs(10));
+        let service = ServiceId::ReadDataByIdentifier;
+        let error = ClientError::Transport { service, source: TransportFailure::NotConfirmed };
+        assert_eq!(client.poll_event(), Some(Event::Failed(error)));
+    }
+
+    #[test]
+    fn an_answer_may_overtake_the_confirmation() {
+        let start = Instant::now();
+        let mut client = Client::new(ClientTimings::default());
+        client.request(start, read()).unwrap();
+        client.poll_request().unwrap();
+        client.handle_response(start, &[0x62, 0xF1, 0x95, 1]);
+        assert!(matches!(client.poll_event(), Some(Event::Answered { .. })));
+        client.handle_sent(start);
+        assert_eq!(client.poll_timeout(), None);
+    }
+
+    #[test]
+    fn response_pending_extends_to_p2_star_but_not_for_ever() {
+        let mut now = Instant::now();
+        let end = now + Duration::from_secs(120);
+        let mut client = sent(now, read());
+        let mut count = 0;
+        while now < end {
+            client.handle_response(now, &[0x7F, 0x22, 0x78]);
+            count += 1;
+            let timeout = client.poll_timeout().unwrap();
+            assert_eq!(timeout, (now + 5100 * MS).min(end));
+            now = (now + 4000 * MS).min(timeout);
+        }
+        client.handle_timeout(now);
+        let service = ServiceId::ReadDataByIdentifier;
+        assert_eq!(
+            client.poll_event(),
+            Some(Event::Failed(ClientError::ResponsePendingTooLong { service, count }))
+        );
+    }
+
+    #[test]
+    fn a_flood_of_response_pending_ends_at_its_count() {
+        let now = Instant::now();
+        let mut client = sent(now, read());
+        for _ in 0..200 {
+            client.handle_response(now, &[0x7F, 0x22, 0x78]);
+            assert_eq!(client.poll_event(), None);
+        }
+        client.handle_response(now, &[0x7F, 0x22, 0x78]);
+        let service = ServiceId::ReadDataByIdentifier;
+        let error = ClientError::ResponsePendingTooLong { service, count: 201 };
+        assert_eq!(client.poll_event(), Some(Event::Failed(error)));
+    }
+
+    #[test]
+    fn silence_after_response_pending_is_no_answer() {
+        let now = Instant::now();
+        let mut client = sent(now, read());
+        client.handle_response(now, &[0x7F, 0x22, 0x78]);
+        client.handle_timeout(now + 5100 * MS);
+        assert!(matches!(client.poll_event(), Some(Event::Failed(ClientError::NoAnswer { .. }))));
+    }
+
+    #[test]
+    fn a_busy_ecu_is_asked_again_a_bounded_number_of_times() {
+        let mut now = Instant::now();
+        let mut client = sent(now, read());
+        for _ in 0..10 {
+            client.handle_response(now, &[0x7F, 0x22, 0x21]);
+            assert_eq!((client.poll_event(), client.poll_request()), (None, None));
+            now += 200 * MS;
+            assert_eq!(client.poll_timeout(), Some(now));
+            client.handle_timeout(now);
+            assert_eq!(client.poll_request().unwrap().pdu, [0x22, 0xF1, 0x95]);
+            client.handle_sent(now);
+        }
+        client.handle_response(now, &[0x7F, 0x22, 0x21]);
+        let service = ServiceId::ReadDataByIdentifier;
+        assert_eq!(client.poll_event(), Some(Event::Failed(ClientError::BusyTooLong { service, count: 11 })));
+    }
+
+    #[test]
+    fn a_security_delay_is_reported_with_its_code() {
+        let now = Instant::now();
+        for nrc in [Nrc::ExceededNumberOfAttempts, Nrc::RequiredTimeDelayNotExpired] {
+            let mut client = sent(now, Request::new(ServiceId::SecurityAccess, &[0x01]));
+            client.handle_response(now, &[0x7F, 0x27, nrc.to_byte()]);
+            let service = ServiceId::SecurityAccess;
+            assert_eq!(client.poll_event(), Some(Event::Failed(ClientError::Refused { service, nrc })));
+        }
+    }
+
+    #[test]
+    fn functional_requests_end_unanswered_after_p2() {
+        let now = Instant::now();
+        let request = Request::session(Session::Extended)
+            .addressed(Addressing::Functional)
+            .suppress_positive_response();
+        let mut client = Client::new(ClientTimings::default());
+        client.request(now, request).unwrap();
+        assert_eq!(client.poll_request(), Some(Outgoing { functional: true, pdu: vec![0x10, 0x83] }));
+        client.handle_sent(now);
+        client.handle_timeout(now + 150 * MS);
+        let service = ServiceId::DiagnosticSessionControl;
+        assert_eq!(client.poll_event(), Some(Event::Unanswered { service }));
+        assert_eq!(client.session(), Session::Extended);
+    }
+
+    #[test]
+    fn an_idle_session_is_kept_alive_and_the_default_one_is_not() {
+        let start = Instant::now();
+        let mut client = in_session(start);
+        for beat in 1..4 {
+            let due = start + beat * 2000 * MS;
+            assert_eq!(client.poll_timeout(), Some(due));
+            client.handle_timeout(due);
+            assert_eq!(client.poll_request(), Some(Outgoing { functional: false, pdu: vec![0x3E, 0x80] }));
+            client.handle_sent(due);
+        }
+        client.forget_session();
+        assert_eq!(client.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_request_waits_for_the_confirmation_of_tester_present() {
+        let start = Instant::now();
+        let mut client = in_session(start);
+        let due = start + 2000 * MS;
+        client.handle_timeout(due);
+        client.poll_request().unwrap();
+        client.request(due, read()).unwrap();
+        assert_eq!(client.poll_request(), None);
+        client.handle_sent(due);
+        assert_eq!(client.poll_request().unwrap().pdu, [0x22, 0xF1, 0x95]);
+    }
+
+    #[test]
+    fn longer_times_reported_by_the_ecu_are_taken() {
+        let start = Instant::now();
+        let mut client = sent(start, Request::session(Session::Programming));
+        client.handle_response(start, &[0x50, 0x02, 0x01, 0x00, 0x04, 0x00]);
+        client.poll_event().unwrap();
+        client.request(start, read()).unwrap();
+        client.poll_request().unwrap();
+        client.handle_sent(start);
+        assert_eq!(client.poll_timeout(), Some(start + 356 * MS));
+        client.handle_response(start, &[0x7F, 0x22, 0x78]);
+        assert_eq!(client.poll_timeout(), Some(start + 10_340 * MS));
+    }
+
+    #[test]
+    fn answers_to_other_requests_are_discarded_and_counted() {
+        let start = Instant::now();
+        let mut client = sent(start, read());
+        client.handle_response(start, &[0x62, 0xF1, 0x91, 1]);
+        client.handle_response(start, &[0x76, 0x01]);
+        client.handle_timeout(start + 150 * MS);
+        let service = ServiceId::ReadDataByIdentifier;
+        assert_eq!(client.poll_event(), Some(Event::Failed(ClientError::NoAnswer { service, discarded: 2 })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_answers_end_in_exactly_one_event(
+            pdus in proptest::collection::vec(
+                (proptest::collection::vec(prop_oneof![Just(0x7F), Just(0x22), Just(0x62), any::<u8>()], 0..6), 0..9000_u64),
+                0..300,
+            ),
+        ) {
+            let mut now = Instant::now();
+            let end = now + Duration::from_secs(300);
+            let mut client = sent(now, read());
+            let mut events = 0;
+            for (pdu, pause) in pdus {
+                now += Duration::from_millis(pause);
+                client.handle_response(now, &pdu);
+                client.handle_timeout(now);
+                while client.poll_request().is_some() {
+                    client.handle_sent(now);
+                }
+                events += std::iter::from_fn(|| client.poll_event()).count();
+            }
+            while let Some(timeout) = client.poll_timeout() {
+                client.handle_timeout(timeout);
+                while client.poll_request().is_some() {
+                    client.handle_sent(timeout);
+                }
+                events += std::iter::from_fn(|| client.poll_event()).count();
+                prop_assert!(timeout < end + Duration::from_secs(2700));
+            }
+            prop_assert_eq!(events, 1);
+        }
+    }
+}
