@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+SECONDS ?= 60
+ARGS ?=
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what building needs and this machine lacks (Debian, Ubuntu)
+	@scripts/setup
+
+demo: setup ## The whole product in one terminal; ARGS="--package FILE", ARGS="--tamper"
+	$(CARGO) build --release --locked -p gatewayd --bins --example demo
+	$(CARGO) run --release --locked -p gatewayd --example demo -- $(ARGS)
+
+test: setup ## Every test and every documented example, with counts
+	@scripts/test
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+lint: ## Formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc: ## The documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+deny: ## Licences, banned crates, sources, known vulnerabilities
+	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
+	@scripts/check-advisories
+
+fuzz: ## Every fuzz target for SECONDS=60 each
+	@scripts/fuzz $(SECONDS)
+
+fuzz-smoke: ## Every fuzz target for ten seconds
+	@scripts/fuzz 10
+
+check-yocto: ## The layer against the tree: crates, licences, units
+	@scripts/check-yocto
+
+check-units: ## The systemd units: verify, exposure score
+	@scripts/check-units
+
+ci: ## What CI runs
+	@.ci/run
+
+.PHONY: help setup demo test fmt lint doc deny fuzz fuzz-smoke check-yocto check-units ci
