@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod image;
+pub mod journal;
 mod name;
 pub mod stage;
 pub mod tree;
