@@ -172,3 +172,124 @@ impl InstalledRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CAMPAIGN: &str = r#"{
+        "record": "campaign", "version": 1, "body": { "state": "running", "verified": {
+            "campaign": { "vin": "WDB9066331S123456", "campaign": "spring", "ota_trace_id": "G0123456789abcde" },
+            "director_version": 3, "current": [], "assignments": [{
+                "serial": "brake-1", "name": "brake.bin", "target": {
+                    "length": 10032, "hashes": { "sm3": "0707070707070707070707070707070707070707070707070707070707070707" },
+                    "custom": {
+                        "hardware_ids": ["brake-s32k3"], "release_counter": 7, "version": "2.1.0",
+                        "chunks": { "plain_size": 10000, "chunk_size": 8192, "cipher": "sm4-gcm", "tree": {
+                            "algorithm": "sm3",
+                            "root": "0808080808080808080808080808080808080808080808080808080808080808" } },
+                        "ecu_identifiers": { "brake-1": { "hardware_id": "brake-s32k3" } },
+                        "content_key": { "kek": "kek-1", "wrapped": "00112233" },
+                        "install": { "order": 1, "group": "chassis", "preconditions": ["speed=0"] }
+                    } } }] } } }"#;
+
+    fn ecu(phase: Phase) -> EcuRecord {
+        let (campaign, serial) = ("spring".parse().unwrap(), "brake-1".parse().unwrap());
+        EcuRecord { phase, ..EcuRecord::new(campaign, serial, "brake.bin".parse().unwrap(), Banks::Two) }
+    }
+
+    #[test]
+    fn a_campaign_is_read_and_written_without_loss() {
+        let record: CampaignRecord = decode(CAMPAIGN.as_bytes()).unwrap();
+        let written = encode(&record).unwrap();
+        assert_eq!(decode::<CampaignRecord>(&written).unwrap(), record);
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+        assert_eq!(json(&written), json(CAMPAIGN.as_bytes()));
+    }
+
+    #[test]
+    fn every_phase_of_an_ecu_is_read_as_it_was_written() {
+        let state = crypto_offload::job::HashState {
+            algorithm: crypto_offload::job::HashAlgorithm::Sm3,
+            hashed: 1 << 40,
+            midstate: vec![0, 255],
+        };
+        let progress = ChunkProgress { next_chunk: 7, running: vec![RunningHash(state)] };
+        for phase in [
+            Phase::Pending,
+            Phase::Downloading(progress.clone()),
+            Phase::Stored,
+            Phase::Erasing,
+            Phase::Transferring { acknowledged: 9, streamed: None },
+            Phase::Transferring { acknowledged: 9, streamed: Some(progress) },
+            Phase::Installed,
+            Phase::Activated,
+            Phase::Done { version: "2.1.0".parse().unwrap() },
+            Phase::Failed(Failure {
+                stage: crate::stage::Stage::Install,
+                code: "crc".to_owned(),
+                message: "wrong checksum".to_owned(),
+            }),
+            Phase::RolledBack,
+        ] {
+            let record = ecu(phase);
+            assert_eq!(decode::<EcuRecord>(&encode(&record).unwrap()).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn damaged_foreign_and_future_records_are_refused() {
+        let good = String::from_utf8(encode(&ecu(Phase::Pending)).unwrap()).unwrap();
+        let read = |text: &str| decode::<EcuRecord>(text.as_bytes()).unwrap_err();
+        assert!(matches!(read(&good[..good.len() - 1]), JournalError::Parse(_)));
+        assert!(matches!(read(CAMPAIGN), JournalError::Kind { expected: "ecu", .. }));
+        assert!(matches!(read(&good.replace("\"version\":1", "\"version\":2")), JournalError::Version(2)));
+        assert!(matches!(read(&good.replace("\"phase\"", "\"new\":1,\"phase\"")), JournalError::Fields(_)));
+        assert!(matches!(read(&good.replace("pending", "unheard_of")), JournalError::Fields(_)));
+    }
+
+    #[test]
+    fn a_campaign_goes_forward_only() {
+        use CampaignState::{Accepted, Incomplete, Reported, Running, Succeeded, Superseded};
+        let record: CampaignRecord = decode(CAMPAIGN.as_bytes()).unwrap();
+        for (from, to) in [
+            (Running, Accepted),
+            (Running, Superseded),
+            (Succeeded, Running),
+            (Incomplete, Succeeded),
+            (Reported, Running),
+            (Superseded, Running),
+            (Accepted, Succeeded),
+        ] {
+            assert!(CampaignRecord { state: from, ..record.clone() }.advance(to).is_err(), "{from:?} {to:?}");
+        }
+        let mut record = CampaignRecord::new(record.verified);
+        for state in [Running, Succeeded, Reported] {
+            record = record.advance(state).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<CampaignRecord>(&bytes);
+            let _ = decode::<EcuRecord>(&bytes);
+            let _ = decode::<InstalledRecord>(&bytes);
+        }
+
+        #[test]
+        fn a_record_with_any_byte_changed_is_refused_or_another_record(
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let record = ecu(Phase::Transferring { acknowledged: 9, streamed: None });
+            let mut bytes = encode(&record).unwrap();
+            let at = at.index(bytes.len());
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            prop_assert!(decode::<EcuRecord>(&bytes).map_or(true, |read| read != record));
+        }
+    }
+}

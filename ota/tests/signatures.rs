@@ -1,4 +1,5 @@
 //! Keys, thresholds and the chain of roots.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 mod common;
 

@@ -29,6 +29,9 @@ pub struct EcuRecord {
     pub name: TargetName,
     /// How many images it holds.
     pub banks: Banks,
+    /// Whether the bank that is to be written may be erased or half written. Set with the first [`Phase::Erasing`] and
+    /// never taken back: with one bank, the ECU has no software from then on until it is done.
+    pub touched: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -52,7 +55,7 @@ pub enum Phase {
         /// Where the download is, if chunks are handed on as they come rather than from the store.
         streamed: Option<ChunkProgress>,
     },
-    /// The ECU has checked the whole image, and will not be erased again.
+    /// The ECU has checked the whole image.
     Installed,
     /// The ECU was, or is about to be, told to start the new image. Recorded before the request.
     Activated,
@@ -117,9 +120,6 @@ pub struct Failure {
     pub code: String,
     /// A sentence for people.
     pub message: String,
-    /// Whether the bank that was to be written may be erased or half written. With one bank, the ECU then has no
-    /// software until it is programmed.
-    pub touched: bool,
 }
 
 /// A step that no campaign may take. The caller is at fault.
@@ -135,18 +135,18 @@ pub struct IllegalTransition {
 impl EcuRecord {
     /// An ECU for which nothing was done yet.
     pub const fn new(campaign: CampaignId, serial: EcuSerial, name: TargetName, banks: Banks) -> Self {
-        Self { campaign, serial, name, banks, phase: Phase::Pending }
+        Self { campaign, serial, name, banks, touched: false, phase: Phase::Pending }
     }
 
     /// The same ECU, further on. Pure: the record to write, or why there is none.
     ///
-    /// No way leads from [`Phase::Installed`] or later back to [`Phase::Erasing`], and with one bank only a stored
-    /// image leads there.
+    /// No way leads out of [`Phase::Done`], none from [`Phase::Installed`] to [`Phase::Erasing`] but by failing first,
+    /// and with one bank only a stored image leads to the first erase.
     pub fn advance(&self, to: Phase) -> Result<Self, IllegalTransition> {
         if !is_legal(self.banks, &self.phase, &to) {
             return Err(IllegalTransition { from: format!("{:?}", self.phase), to: format!("{to:?}") });
         }
-        Ok(Self { phase: to, ..self.clone() })
+        Ok(Self { touched: self.touched || to == Phase::Erasing, phase: to, ..self.clone() })
     }
 
     /// Whether nothing more can happen in this campaign.
@@ -176,17 +176,154 @@ fn is_legal(banks: Banks, from: &Phase, to: &Phase) -> bool {
         }
         // An interrupted transfer begins again with an erase: the image it was of is not in the ECU yet.
         (Stored | Erasing | Transferring { .. }, Erasing) => true,
-        // What is touched stays touched, whatever comes after.
-        (Pending | Downloading(_) | Stored, Failed(failure)) => !failure.touched,
-        (Erasing | Transferring { .. } | Installed | Activated, Failed(failure)) => failure.touched,
-        // Another try. An ECU with one bank that lost its software is programmed from the store, or from a new
-        // download; in both cases from the beginning.
-        (Failed(_), Pending) => true,
-        (Downloading(_), Stored)
+        // Another try: from the store where the whole image lies there, else from the first chunk.
+        (Failed(_), Pending | Stored)
+        | (Downloading(_), Stored)
         | (Transferring { .. }, Installed)
         | (Installed, Activated)
-        | (Activated, Done { .. })
-        | (Failed(_) | Erasing | Transferring { .. } | Installed | Activated, RolledBack) => true,
+        | (Activated, Done { .. }) => true,
+        // Others of the group may fail at any time, and this one then has to go back with them.
+        (from, Failed(_)) => !matches!(from, Done { .. } | RolledBack | Failed(_)),
+        (from, RolledBack) => !matches!(from, Done { .. } | RolledBack),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(banks: Banks) -> EcuRecord {
+        let name = "brake.bin".parse().unwrap();
+        EcuRecord::new("spring".parse().unwrap(), "brake-1".parse().unwrap(), name, banks)
+    }
+
+    fn progress(next_chunk: u64) -> ChunkProgress {
+        let state =
+            HashState { algorithm: HashAlgorithm::Sm3, hashed: next_chunk * 4096, midstate: vec![1, 2] };
+        ChunkProgress { next_chunk, running: vec![RunningHash(state)] }
+    }
+
+    fn transferring(acknowledged: u64, streamed: Option<u64>) -> Phase {
+        Phase::Transferring { acknowledged, streamed: streamed.map(progress) }
+    }
+
+    fn failed() -> Phase {
+        let (code, message) = ("nrc_72".to_owned(), "the ECU reports a failure".to_owned());
+        Phase::Failed(Failure { stage: Stage::Transfer, code, message })
+    }
+
+    fn done() -> Phase {
+        Phase::Done { version: "2.1.0".parse().unwrap() }
+    }
+
+    fn walk(banks: Banks, phases: impl IntoIterator<Item = Phase>) -> EcuRecord {
+        phases.into_iter().fold(record(banks), |record, phase| record.advance(phase).unwrap())
+    }
+
+    #[test]
+    fn an_ecu_with_one_bank_goes_by_way_of_the_store() {
+        let record = walk(
+            Banks::One,
+            [
+                Phase::Downloading(progress(0)),
+                Phase::Downloading(progress(3)),
+                Phase::Stored,
+                Phase::Erasing,
+                transferring(0, None),
+                transferring(4096, None),
+                Phase::Installed,
+                Phase::Activated,
+                done(),
+            ],
+        );
+        assert!(record.is_final() && record.touched);
+    }
+
+    #[test]
+    fn an_ecu_with_one_bank_is_not_erased_before_its_image_is_stored() {
+        for phase in [vec![], vec![Phase::Downloading(progress(0)), Phase::Downloading(progress(9))]] {
+            assert!(walk(Banks::One, phase).advance(Phase::Erasing).is_err());
+        }
+        assert!(walk(Banks::Two, []).advance(Phase::Erasing).is_ok());
+        let erasing = [Phase::Downloading(progress(0)), Phase::Stored, Phase::Erasing];
+        assert!(walk(Banks::One, erasing).advance(transferring(0, Some(0))).is_err());
+    }
+
+    #[test]
+    fn progress_never_goes_back() {
+        let downloading =
+            walk(Banks::One, [Phase::Downloading(progress(0)), Phase::Downloading(progress(5))]);
+        assert!(downloading.advance(Phase::Downloading(progress(5))).is_ok());
+        assert!(downloading.advance(Phase::Downloading(progress(4))).is_err());
+        let streaming =
+            walk(Banks::Two, [Phase::Erasing, transferring(0, Some(0)), transferring(4096, Some(2))]);
+        assert!(streaming.advance(transferring(4095, Some(2))).is_err());
+        assert!(streaming.advance(transferring(4096, Some(1))).is_err());
+        assert!(streaming.advance(transferring(4096, None)).is_err());
+        assert!(streaming.advance(transferring(4096, Some(2))).is_ok());
+    }
+
+    #[test]
+    fn nothing_leads_out_of_done_and_rolled_back() {
+        let start = [Phase::Erasing, transferring(0, None), Phase::Installed, Phase::Activated];
+        let end = |last| walk(Banks::Two, start.iter().cloned().chain([last]));
+        for record in [end(done()), end(Phase::RolledBack)] {
+            for phase in [Phase::Pending, Phase::Stored, Phase::Erasing, failed(), Phase::RolledBack, done()]
+            {
+                let error = record.advance(phase.clone()).unwrap_err();
+                assert_eq!(error.to, format!("{phase:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_touched_stays_touched_through_failure_and_another_try() {
+        let start = [Phase::Downloading(progress(0)), Phase::Stored, Phase::Erasing, failed()];
+        assert!(walk(Banks::One, start.clone()).touched);
+        let again = walk(Banks::One, start.into_iter().chain([Phase::Stored]));
+        assert!(again.touched && again.advance(Phase::Erasing).is_ok());
+        assert!(!walk(Banks::One, [failed(), Phase::Pending]).touched);
+    }
+
+    fn any_phase() -> impl Strategy<Value = Phase> {
+        prop_oneof![
+            Just(Phase::Pending),
+            (0_u64..4).prop_map(|it| Phase::Downloading(progress(it))),
+            Just(Phase::Stored),
+            Just(Phase::Erasing),
+            (0_u64..4, prop::option::of(0_u64..4)).prop_map(|(bytes, chunk)| transferring(bytes, chunk)),
+            Just(Phase::Installed),
+            Just(Phase::Activated),
+            Just(done()),
+            Just(failed()),
+            Just(Phase::RolledBack),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_tried_the_rules_of_erasing_hold(
+            two in any::<bool>(),
+            phases in prop::collection::vec(any_phase(), 1..200),
+        ) {
+            let banks = if two { Banks::Two } else { Banks::One };
+            let (mut record, mut stored, mut finished) = (record(banks), false, false);
+            for phase in phases {
+                let Ok(next) = record.advance(phase) else { continue };
+                prop_assert!(!finished, "nothing follows the end");
+                stored |= next.phase == Phase::Stored;
+                let erased = next.phase == Phase::Erasing;
+                // A first erase needs a stored image or a second bank.
+                prop_assert!(!erased || stored || two);
+                let verified = matches!(record.phase, Phase::Installed | Phase::Activated);
+                prop_assert!(!(erased && verified));
+                prop_assert!(!record.touched || next.touched);
+                finished = next.is_final();
+                record = next;
+            }
+        }
     }
 }
