@@ -1,1 +1,11 @@
 #![forbid(unsafe_code)]
+//! The other end of gatewayd, as a library: publish a campaign, serve it, subscribe to what vehicles say, report.
+//!
+//! * [`certs`]: certificates for the way between vehicle and cloud.
+//! * [`serve`]: the development origin, HTTP/3 and HTTP/2 on one port.
+//!
+//! The binary `gateway-cloud` only parses arguments and calls these.
+
+pub mod certs;
+pub mod fsio;
+pub mod serve;

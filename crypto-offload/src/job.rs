@@ -2,12 +2,18 @@
 //!
 //! This module is all of the crate that sans-io cores may see. It does no cryptography.
 
+pub(crate) mod der;
+pub(crate) mod key_text;
+pub(crate) mod pem;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub use key_text::KeyTextError;
 
 /// A hash function that metadata and chunk trees may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -277,6 +283,22 @@ pub enum Operation {
         /// The signature, in its scheme's encoding.
         signature: Vec<u8>,
     },
+}
+
+impl Operation {
+    /// Bytes of data to work through, without keys and other small parts.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Chunk(chunk) => chunk.data.len(),
+            Self::Digest { data, .. } | Self::Open { data, .. } => data.len(),
+            Self::VerifySignature { message, .. } => message.len(),
+        }
+    }
+
+    /// Whether there is no data at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A unit of work for an engine.

@@ -1,2 +1,4 @@
 //! Simulators of everything around the daemon.
 #![forbid(unsafe_code)]
+
+pub mod bus;

@@ -242,3 +242,6 @@ fn build(config: &LinkConfig, pci: Pci, payload: &[u8]) -> Option<FdFrame> {
     let dlc = Dlc::at_least(end.max(8))?;
     FdFrame::from_field(config.tx_id, config.link_layer.format(), dlc, field).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The plain head of a block: enough to route it, to drop a duplicate and to see a gap without decompressing.
+
+use crate::decoder::{DecodeError, Malformed};
+use crate::limits::MAX_PLAIN_LEN;
+use crate::wire::{Reader, put_len, put_varint};
+
+/// First bytes of every block.
+pub(crate) const MAGIC: [u8; 2] = *b"GT";
+/// The only version so far.
+pub(crate) const VERSION: u8 = 1;
+const FLAG_KEYFRAME: u8 = 0x01;
+
+/// One life of a sender: drawn at random at each start, so that (vehicle, boot, stream, seq) names a block for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BootId(pub u64);
+
+/// Which of a sender's streams a block belongs to; each has its own numbering and its own dictionary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
+impl StreamId {
+    /// CPU samples of the gateway.
+    pub const PROFILE: Self = Self(1);
+    /// Metrics of the gateway.
+    pub const METRICS: Self = Self(2);
+    /// Block input and output of the gateway.
+    pub const IO: Self = Self(3);
+    /// First of the numbers that a gateway gives to its ECUs' streams as it likes; the topic names the ECU.
+    pub const FIRST_ECU: Self = Self(16);
+}
+
+/// Which trained zstd dictionary a block was compressed with; 0 is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct DictionaryId(pub u32);
+
+/// The head of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// True for a block that needs no earlier one.
+    pub keyframe: bool,
+    /// The sender's life.
+    pub boot: BootId,
+    /// The stream.
+    pub stream: StreamId,
+    /// Number of the block in its stream, from 0 up without holes.
+    pub seq: u64,
+    /// The trained dictionary; only 0 is known to this version.
+    pub dictionary: DictionaryId,
+    /// Length of the body in bytes before compression.
+    pub plain_len: usize,
+}
+
+impl BlockHeader {
+    /// Reads the head of `block` and nothing more: what an outbox or a receiver that only sorts needs.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when this is no block, a newer version's, or its length is past the limit.
+    pub fn parse(block: &[u8]) -> Result<Self, DecodeError> {
+        Self::split(block).map(|(header, _)| header)
+    }
+
+    /// The head, and the zstd frame behind it.
+    pub(crate) fn split(block: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+        let mut reader = Reader::new(block);
+        if reader.array::<2>()? != MAGIC {
+            return Err(DecodeError::NotABlock);
+        }
+        let version = reader.byte()?;
+        if version != VERSION {
+            return Err(DecodeError::Version(version));
+        }
+        let flags = reader.byte()?;
+        if flags & !FLAG_KEYFRAME != 0 {
+            return Err(DecodeError::Flags(flags));
+        }
+        let boot = BootId(u64::from_be_bytes(reader.array()?));
+        let stream = StreamId(reader.u32("stream id")?);
+        let seq = reader.varint()?;
+        // The number after the last must exist too, or a receiver could not say what it waits for.
+        if seq == u64::MAX {
+            return Err(Malformed::TooLarge { field: "seq", value: seq, limit: u64::MAX - 1 }.into());
+        }
+        let dictionary = DictionaryId(reader.u32("dictionary id")?);
+        let plain_len = reader.up_to("uncompressed length", MAX_PLAIN_LEN)?;
+        let keyframe = flags & FLAG_KEYFRAME != 0;
+        Ok((Self { keyframe, boot, stream, seq, dictionary, plain_len }, reader.rest()))
+    }
+
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        out.push(VERSION);
+        out.push(if self.keyframe { FLAG_KEYFRAME } else { 0 });
+        out.extend_from_slice(&self.boot.0.to_be_bytes());
+        put_varint(out, u64::from(self.stream.0));
+        put_varint(out, self.seq);
+        put_varint(out, u64::from(self.dictionary.0));
+        put_len(out, self.plain_len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: BlockHeader = BlockHeader {
+        keyframe: true,
+        boot: BootId(0x0102_0304_0506_0708),
+        stream: StreamId::PROFILE,
+        seq: 300,
+        dictionary: DictionaryId(0),
+        plain_len: MAX_PLAIN_LEN,
+    };
+
+    fn bytes(header: BlockHeader) -> Vec<u8> {
+        let mut out = Vec::new();
+        header.put(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_header_has_exactly_these_bytes() {
+        let expected = b"GT\x01\x01\x01\x02\x03\x04\x05\x06\x07\x08\x01\xAC\x02\x00\x80\x80\x40";
+        assert_eq!(bytes(HEADER), expected);
+        assert_eq!(BlockHeader::parse(expected), Ok(HEADER));
+    }
+
+    #[test]
+    fn a_body_one_byte_past_the_limit_is_refused() {
+        let header = BlockHeader { plain_len: MAX_PLAIN_LEN + 1, ..HEADER };
+        let refused = BlockHeader::parse(&bytes(header));
+        assert!(matches!(refused, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{refused:?}");
+    }
+
+    #[test]
+    fn other_magic_version_and_flags_are_told_apart() {
+        let good = bytes(HEADER);
+        let with = |at: usize, byte: u8| {
+            let mut block = good.clone();
+            block[at] = byte;
+            BlockHeader::parse(&block)
+        };
+        assert_eq!(with(0, b'X'), Err(DecodeError::NotABlock));
+        assert_eq!(with(2, 2), Err(DecodeError::Version(2)));
+        assert_eq!(with(3, 0x03), Err(DecodeError::Flags(0x03)));
+    }
+
+    #[test]
+    fn every_cut_header_is_truncated() {
+        let good = bytes(HEADER);
+        for len in 0..good.len() {
+            assert_eq!(BlockHeader::parse(&good[..len]), Err(Malformed::Truncated.into()), "{len} bytes");
+        }
+    }
+}
