@@ -38,8 +38,8 @@ impl Plan {
         if self.image_len == 0 {
             return Err(PlanError::EmptyImage);
         }
-        if self.version.is_empty() {
-            return Err(PlanError::NoVersion);
+        if self.version.is_empty() || self.version.len() > usize::from(u8::MAX) {
+            return Err(PlanError::VersionLength { length: self.version.len() });
         }
         let length_bytes = profile.memory.length_bytes;
         if !profile::fits(self.image_len, length_bytes) {
@@ -82,9 +82,12 @@ pub enum PlanError {
     /// Nothing to program
     #[error("the image is empty")]
     EmptyImage,
-    /// Success could not be told
-    #[error("the plan names no version to read back")]
-    NoVersion,
+    /// Without a version to read back success could not be told
+    #[error("the plan's version is {length} bytes long, 1 to 255 are possible")]
+    VersionLength {
+        /// Its length
+        length: usize,
+    },
     /// The length does not fit in its field
     #[error(
         "an image of {image_len} bytes, the profile's memory.length_bytes = {length_bytes} cannot say its length"

@@ -164,6 +164,8 @@ impl Programmer {
             if self.plan.fingerprint.is_empty() { own.to_vec() } else { self.plan.fingerprint.clone() };
         if fingerprint.append_version {
             record.extend_from_slice(&self.plan.version);
+            // `Plan::validate` bounds it.
+            record.push(u8::try_from(self.plan.version.len()).unwrap_or(u8::MAX));
         }
         Some(Request::write_data(fingerprint.did, &record))
     }
