@@ -6,6 +6,7 @@ mod key;
 mod metadata;
 mod target;
 mod time;
+pub mod verify;
 
 pub use key::{Key, KeyId, KeyIdError};
 pub use metadata::{
