@@ -99,6 +99,16 @@ pub fn digest(algorithm: HashAlgorithm, parts: &[&[u8]]) -> Digest {
     hasher.finish()
 }
 
+/// `state` after `data` was hashed into it.
+///
+/// # Errors
+/// [`JobError::Midstate`] when the state is damaged.
+pub fn advance(state: &HashState, data: &[u8]) -> Result<HashState, JobError> {
+    let mut hasher = Hasher::resume(state)?;
+    hasher.update(data);
+    Ok(hasher.state())
+}
+
 /// The digest of everything that was hashed into `state`.
 ///
 /// # Errors
