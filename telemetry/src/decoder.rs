@@ -315,7 +315,7 @@ fn read_moments(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u32>, Malfo
     let mut moments = Vec::with_capacity(count);
     for _ in 0..count {
         let step = reader.u32("time step")?;
-        at_ms = at_ms.checked_add(step).ok_or(Malformed::TooLarge {
+        at_ms = at_ms.checked_add(step).ok_or_else(|| Malformed::TooLarge {
             field: "time in the window",
             value: u64::from(at_ms) + u64::from(step),
             limit: u64::from(u32::MAX),

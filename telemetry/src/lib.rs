@@ -33,6 +33,7 @@ mod interner;
 pub mod limits;
 mod sample;
 mod table;
+pub mod topics;
 mod window;
 mod wire;
 

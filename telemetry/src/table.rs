@@ -183,10 +183,9 @@ impl Table {
         let mut frame = 0_i64;
         for node in self.nodes.iter_mut().skip(first) {
             frame = frame.wrapping_add(reader.signed()?);
-            node.frame = u32::try_from(frame)
-                .ok()
-                .filter(|id| (*id as usize) < frames)
-                .ok_or(Malformed::Index { field: "frame", value: frame.cast_unsigned(), len: frames })?;
+            node.frame = u32::try_from(frame).ok().filter(|id| (*id as usize) < frames).ok_or_else(|| {
+                Malformed::Index { field: "frame", value: frame.cast_unsigned(), len: frames }
+            })?;
         }
         Ok(())
     }
@@ -214,7 +213,7 @@ impl Table {
 }
 
 fn entry<'a, T>(entries: &'a [T], id: u32, field: &'static str) -> Result<&'a T, Malformed> {
-    usize::try_from(id).ok().and_then(|id| entries.get(id)).ok_or(Malformed::Index {
+    usize::try_from(id).ok().and_then(|id| entries.get(id)).ok_or_else(|| Malformed::Index {
         field,
         value: u64::from(id),
         len: entries.len(),

@@ -1,0 +1,360 @@
+//! A sender and a receiver with a bad road between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests; a panic in one is a failed test, and the casts cut on purpose"
+)]
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use telemetry::limits::{MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_SAMPLES};
+use telemetry::{
+    BlockHeader, BootId, BuildId, DecodeError, Decoded, Decoder, Encoder, Frame, Malformed, Mapping, Refused,
+    SchedulingClass, StreamId, ThreadInfo, Window, WindowBuilder,
+};
+
+const BOOT: BootId = BootId(0xB007);
+
+fn encoder(keyframe_interval: u32) -> Encoder {
+    let mut encoder = Encoder::new(BOOT, StreamId::PROFILE).unwrap();
+    encoder.keyframe_interval(NonZeroU32::new(keyframe_interval).unwrap());
+    encoder
+}
+
+fn frame(name: u32) -> Frame {
+    if name.is_multiple_of(2) {
+        let build_id = BuildId::new(&[u8::try_from(name % 3).unwrap(); 20]).unwrap();
+        let mapping = Mapping { build_id, path: format!("/usr/lib/lib{}.so", name % 3).into() };
+        Frame::Address { mapping: Arc::new(mapping), offset: u64::from(name).wrapping_mul(0x1234_5678_9ABC) }
+    } else {
+        Frame::Symbol(format!("function_{name}").into())
+    }
+}
+
+fn thread(tid: u32) -> ThreadInfo {
+    let class = if tid == 0 { SchedulingClass::Realtime(99) } else { SchedulingClass::Normal };
+    ThreadInfo { pid: 1, tid, name: format!("thread-{tid}").into(), class }
+}
+
+/// Some numbered window; neighbours share most of their stacks.
+fn window(number: u32) -> Window {
+    let mut builder = WindowBuilder::new(u64::from(number) * 10_000);
+    for sample in 0..20 {
+        let stack: Vec<_> = (0..5).map(|depth| frame(depth * 7 + (sample + number) % 6)).collect();
+        builder.push(sample * 500, &thread(sample % 3), &stack, 100_000_000).unwrap();
+    }
+    builder.push_metrics(0, &[("cpu_ppm", i64::from(number)), ("rss_bytes", 9_000_000)]).unwrap();
+    builder.finish(10_000)
+}
+
+fn received(decoder: &mut Decoder, block: &[u8]) -> Window {
+    match decoder.decode(block) {
+        Ok(Decoded::Window { window, .. }) => window,
+        other => panic!("{other:?}"),
+    }
+}
+
+prop_compose! {
+    fn any_window()(
+        start: u64,
+        lost: u64,
+        samples in prop::collection::vec(
+            (any::<u32>(), 0..6_u32, prop::collection::vec(0..40_u32, 0..12), any::<u64>()), 0..60),
+        metrics in prop::collection::vec((any::<u32>(), any::<i64>(), any::<i64>()), 0..8),
+        duration: u32,
+    ) -> Window {
+        let mut builder = WindowBuilder::new(start);
+        builder.add_lost(lost);
+        for (at, tid, stack, weight) in samples {
+            let stack: Vec<_> = stack.into_iter().map(frame).collect();
+            builder.push(at, &thread(tid), &stack, weight).unwrap();
+        }
+        for (at, first, second) in metrics {
+            builder.push_metrics(at, &[("first", first), ("second", second)]).unwrap();
+        }
+        builder.finish(duration)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn every_series_of_windows_comes_back_equal(
+        windows in prop::collection::vec(any_window(), 1..8),
+        interval in 1..4_u32,
+    ) {
+        let (mut encoder, mut decoder) = (encoder(interval), Decoder::new());
+        for window in windows {
+            let block = encoder.encode(&window).unwrap();
+            prop_assert_eq!(received(&mut decoder, &block), window);
+        }
+    }
+
+    #[test]
+    fn no_bytes_behind_a_header_make_the_receiver_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let block = sealed(&body, body.len());
+        let outcome = Decoder::new().decode(&block);
+        prop_assert!(!matches!(outcome, Err(DecodeError::NotABlock)), "{:?}", outcome);
+    }
+
+    #[test]
+    fn a_damaged_block_leaves_the_receiver_as_it_was(at in 0..400_usize, bits in 1..=255_u8) {
+        let (mut encoder, mut decoder) = (encoder(100), Decoder::new());
+        received(&mut decoder, &encoder.encode(&window(0)).unwrap());
+        let good = encoder.encode(&window(1)).unwrap();
+        let mut bad = good.clone();
+        let at = at % bad.len();
+        bad[at] ^= bits;
+        // Some flips only change a value; those that are refused must change nothing.
+        if decoder.decode(&bad).is_err() {
+            prop_assert_eq!(received(&mut decoder, &good), window(1));
+        }
+    }
+
+    #[test]
+    fn a_damaged_body_in_a_sound_frame_leaves_the_receiver_as_it_was(at in 0..400_usize, bits in 1..=255_u8) {
+        let (mut encoder, mut decoder) = (encoder(100), Decoder::new());
+        received(&mut decoder, &encoder.encode(&window(0)).unwrap());
+        let good = encoder.encode(&window(1)).unwrap();
+        let header = BlockHeader::parse(&good).unwrap();
+        let frame_at = good.windows(4).position(|bytes| bytes == [0x28, 0xB5, 0x2F, 0xFD]).unwrap();
+        let mut body = zstd::bulk::decompress(&good[frame_at..], header.plain_len).unwrap();
+        let at = at % body.len();
+        body[at] ^= bits;
+        let mut bad = good[..frame_at].to_vec();
+        bad.extend(zstd::bulk::compress(&body, 3).unwrap());
+        if decoder.decode(&bad).is_err() {
+            prop_assert_eq!(received(&mut decoder, &good), window(1));
+        }
+    }
+}
+
+/// A keyframe with this body.
+fn sealed(body: &[u8], plain_len: usize) -> Vec<u8> {
+    let mut block = b"GT\x01\x01\0\0\0\0\0\0\0\x01\x01\x00\x00".to_vec();
+    put(&mut block, plain_len as u64);
+    block.extend(zstd::bulk::compress(body, 3).unwrap());
+    block
+}
+
+fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7F) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn body(numbers: &[u64]) -> Vec<u8> {
+    let mut out = Vec::new();
+    numbers.iter().for_each(|number| put(&mut out, *number));
+    out
+}
+
+#[test]
+fn losing_any_block_costs_at_most_the_blocks_up_to_the_next_keyframe() {
+    const INTERVAL: usize = 5;
+    for lost in 0..2 * INTERVAL {
+        let mut encoder = encoder(5);
+        let mut decoder = Decoder::new();
+        let mut arrived = Vec::new();
+        for number in 0..20 {
+            let block = encoder.encode(&window(number)).unwrap();
+            if number as usize == lost {
+                continue;
+            }
+            match decoder.decode(&block) {
+                Ok(Decoded::Window { window: decoded, .. }) => {
+                    assert_eq!(decoded, window(number));
+                    arrived.push(number as usize);
+                }
+                Err(error) => assert!(error.wants_rebirth(), "{error}"),
+                Ok(Decoded::Duplicate { seq }) => panic!("{seq} is new"),
+            }
+        }
+        let recovered = (lost / INTERVAL + 1) * INTERVAL;
+        let expected: Vec<_> = (0..lost).chain(recovered..20).collect();
+        assert_eq!(arrived, expected, "block {lost} lost");
+    }
+}
+
+#[test]
+fn a_rebirth_heals_a_gap_at_the_next_block() {
+    let (mut encoder, mut decoder) = (encoder(1_000), Decoder::new());
+    received(&mut decoder, &encoder.encode(&window(0)).unwrap());
+    encoder.encode(&window(1)).unwrap();
+    let late = encoder.encode(&window(2)).unwrap();
+    assert_eq!(decoder.decode(&late), Err(DecodeError::Gap { expected: Some(1), found: 2 }));
+    encoder.request_keyframe();
+    let reborn = encoder.encode(&window(3)).unwrap();
+    match decoder.decode(&reborn) {
+        Ok(Decoded::Window { missed, window: decoded, .. }) => {
+            assert_eq!((missed, decoded), (2, window(3)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_receiver_that_joins_late_asks_for_a_rebirth() {
+    let mut encoder = encoder(1_000);
+    encoder.encode(&window(0)).unwrap();
+    let block = encoder.encode(&window(1)).unwrap();
+    assert_eq!(Decoder::new().decode(&block), Err(DecodeError::Gap { expected: None, found: 1 }));
+}
+
+#[test]
+fn a_block_that_overtook_another_is_refused_and_the_other_still_taken() {
+    let (mut encoder, mut decoder) = (encoder(1_000), Decoder::new());
+    let blocks: Vec<_> = (0..3).map(|number| encoder.encode(&window(number)).unwrap()).collect();
+    received(&mut decoder, &blocks[0]);
+    assert!(decoder.decode(&blocks[2]).unwrap_err().wants_rebirth());
+    assert_eq!(received(&mut decoder, &blocks[1]), window(1));
+    assert_eq!(received(&mut decoder, &blocks[2]), window(2));
+}
+
+#[test]
+fn a_second_delivery_is_a_duplicate_even_of_a_keyframe() {
+    let (mut encoder, mut decoder) = (encoder(1_000), Decoder::new());
+    let blocks: Vec<_> = (0..2).map(|number| encoder.encode(&window(number)).unwrap()).collect();
+    received(&mut decoder, &blocks[0]);
+    received(&mut decoder, &blocks[1]);
+    assert_eq!(decoder.decode(&blocks[0]), Ok(Decoded::Duplicate { seq: 0 }));
+    assert_eq!(decoder.decode(&blocks[1]), Ok(Decoded::Duplicate { seq: 1 }));
+}
+
+#[test]
+fn a_sender_that_starts_again_is_followed_from_its_first_keyframe() {
+    let (mut first, mut decoder) = (encoder(1_000), Decoder::new());
+    received(&mut decoder, &first.encode(&window(0)).unwrap());
+    let mut second = Encoder::new(BootId(BOOT.0 + 1), StreamId::PROFILE).unwrap();
+    assert_eq!(received(&mut decoder, &second.encode(&window(9)).unwrap()), window(9));
+}
+
+#[test]
+fn a_block_of_another_stream_is_refused() {
+    let mut decoder = Decoder::new();
+    received(&mut decoder, &encoder(9).encode(&window(0)).unwrap());
+    let other = Encoder::new(BOOT, StreamId::METRICS).unwrap().encode(&window(0)).unwrap();
+    let refused = DecodeError::Stream { expected: StreamId::PROFILE, found: StreamId::METRICS };
+    assert_eq!(decoder.decode(&other), Err(refused));
+}
+
+#[test]
+fn only_what_is_new_is_sent_again() {
+    let mut encoder = encoder(1_000);
+    let keyframe = encoder.encode(&window(0)).unwrap();
+    let delta = encoder.encode(&window(0)).unwrap();
+    assert!(delta.len() * 3 < keyframe.len(), "{} after {}", delta.len(), keyframe.len());
+}
+
+#[test]
+fn the_fullest_window_still_fits_one_block() {
+    // Every sample brings a thread, a stack and names of its own, until the builder says stop.
+    let mut builder = WindowBuilder::new(u64::MAX);
+    let mut taken = 0_u32;
+    loop {
+        let text = |kind: &str| format!("{kind}{taken:x>40}");
+        let mapping =
+            Arc::new(Mapping { build_id: BuildId::new(&[0xFF; 32]).unwrap(), path: text("/").into() });
+        let frame = Frame::Address { mapping, offset: if taken % 2 == 0 { u64::MAX / 2 } else { 0 } };
+        let weight = if taken % 2 == 0 { u64::MAX / 2 } else { 0 };
+        let name = Arc::from(text("t"));
+        let thread = ThreadInfo { pid: u32::MAX, tid: taken, name, class: SchedulingClass::Realtime(99) };
+        let thread = if taken < 4_000 { thread } else { self::thread(0) };
+        if builder.push(taken, &thread, &[frame], weight) == Err(Refused::Full) {
+            break;
+        }
+        taken += 1;
+    }
+    let window = builder.finish(u32::MAX);
+    assert!(taken > 5_000, "{taken} samples taken");
+    let block = encoder(9).encode(&window).unwrap();
+    let plain_len = BlockHeader::parse(&block).unwrap().plain_len;
+    assert!(plain_len <= MAX_PLAIN_LEN, "{plain_len} bytes");
+    assert_eq!(received(&mut Decoder::new(), &block), window);
+}
+
+#[test]
+fn a_dictionary_that_would_overflow_starts_again_with_a_keyframe() {
+    let (mut encoder, mut decoder) = (encoder(u32::MAX), Decoder::new());
+    let mut keyframes = 0;
+    for number in 0..40_u32 {
+        let mut builder = WindowBuilder::new(0);
+        for sample in 0..1_000 {
+            let name = Arc::from(format!("{}{sample}", "n".repeat(90 + number as usize)));
+            builder.push(sample, &thread(1), &[Frame::Symbol(name)], 1).unwrap();
+        }
+        let window = builder.finish(1);
+        let block = encoder.encode(&window).unwrap();
+        keyframes += u32::from(BlockHeader::parse(&block).unwrap().keyframe);
+        assert_eq!(received(&mut decoder, &block), window);
+    }
+    assert_eq!(keyframes, 3, "40 windows of about 110 kB of names, 2 MiB hold");
+}
+
+#[test]
+fn a_bomb_is_refused_by_its_promise() {
+    let zeros = vec![0; 16 << 20];
+    let honest = Decoder::new().decode(&sealed(&zeros, zeros.len()));
+    assert!(matches!(honest, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{honest:?}");
+    let liar = Decoder::new().decode(&sealed(&zeros, 1_000));
+    assert!(matches!(liar, Err(DecodeError::Malformed(Malformed::Zstd(_)))), "{liar:?}");
+    let short = Decoder::new().decode(&sealed(&[0; 20], 21));
+    let length = Malformed::Length { expected: 21, found: 20 };
+    assert_eq!(short, Err(DecodeError::Malformed(length)));
+}
+
+#[test]
+fn a_second_frame_behind_the_first_is_refused() {
+    let mut block = encoder(9).encode(&window(0)).unwrap();
+    block.push(0);
+    assert_eq!(Decoder::new().decode(&block), Err(DecodeError::Malformed(Malformed::LeftOver(1))));
+}
+
+#[test]
+fn a_promise_of_entries_that_cannot_follow_is_refused_before_memory_is_taken() {
+    let samples = |count: u64| body(&[0, 0, 0, 0, 0, 0, 0, 0, count]);
+    let past = samples(MAX_WINDOW_SAMPLES as u64 + 1);
+    let refused = Decoder::new().decode(&sealed(&past, past.len()));
+    assert!(matches!(refused, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{refused:?}");
+    let most = samples(MAX_WINDOW_SAMPLES as u64);
+    let refused = Decoder::new().decode(&sealed(&most, most.len()));
+    assert_eq!(refused, Err(DecodeError::Malformed(Malformed::Truncated)));
+}
+
+#[test]
+fn a_chain_one_node_deeper_than_a_stack_is_refused() {
+    let chain = |depth: usize| {
+        // One string, one symbol frame, then a chain of nodes that all name it.
+        let mut numbers = vec![0, 0, 0, 1, 1, u64::from(b'f'), 0, 1, 0, 0, depth as u64];
+        numbers.extend(std::iter::repeat_n(1, depth));
+        numbers.extend(std::iter::repeat_n(0, depth));
+        // Neither threads nor samples nor metrics: the nodes alone must decide.
+        numbers.extend([0, 0, 0]);
+        let body = body(&numbers);
+        Decoder::new().decode(&sealed(&body, body.len()))
+    };
+    assert!(matches!(chain(MAX_STACK_DEPTH), Ok(Decoded::Window { .. })));
+    let deeper = chain(MAX_STACK_DEPTH + 1);
+    assert!(matches!(deeper, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{deeper:?}");
+}
+
+#[test]
+fn indexes_that_point_at_nothing_are_refused() {
+    // One sample of thread 0 in a dictionary without threads.
+    let sample = body(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    let refused = Decoder::new().decode(&sealed(&sample, sample.len()));
+    let index = Malformed::Index { field: "thread", value: 0, len: 0 };
+    assert_eq!(refused, Err(DecodeError::Malformed(index)));
+}
+
+#[test]
+fn a_string_past_the_limit_is_refused() {
+    let long = body(&[0, 0, 0, 1, MAX_STRING_LEN as u64 + 1]);
+    let refused = Decoder::new().decode(&sealed(&long, long.len()));
+    assert!(matches!(refused, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{refused:?}");
+}
