@@ -183,7 +183,7 @@ mod tests {
         "record": "campaign", "version": 1, "body": { "state": "running", "verified": {
             "campaign": { "vin": "WDB9066331S123456", "campaign": "spring", "ota_trace_id": "G0123456789abcde" },
             "director_version": 3, "current": [], "assignments": [{
-                "serial": "brake-1", "name": "brake.bin", "target": {
+                "serial": "brake-1", "name": "brake.bin",
                     "length": 10032, "hashes": { "sm3": "0707070707070707070707070707070707070707070707070707070707070707" },
                     "custom": {
                         "hardware_ids": ["brake-s32k3"], "release_counter": 7, "version": "2.1.0",
@@ -191,9 +191,9 @@ mod tests {
                             "algorithm": "sm3",
                             "root": "0808080808080808080808080808080808080808080808080808080808080808" } },
                         "ecu_identifiers": { "brake-1": { "hardware_id": "brake-s32k3" } },
-                        "content_key": { "kek": "kek-1", "wrapped": "00112233" },
+                        "content_key": { "kek": "kek-1", "wrapped": "0011223300112233001122330011223300112233001122330011223300112233001122330011223300112233" },
                         "install": { "order": 1, "group": "chassis", "preconditions": ["speed=0"] }
-                    } } }] } } }"#;
+                    } }] } } }"#;
 
     fn ecu(phase: Phase) -> EcuRecord {
         let (campaign, serial) = ("spring".parse().unwrap(), "brake-1".parse().unwrap());
@@ -248,6 +248,13 @@ mod tests {
         assert!(matches!(read(&good.replace("\"version\":1", "\"version\":2")), JournalError::Version(2)));
         assert!(matches!(read(&good.replace("\"phase\"", "\"new\":1,\"phase\"")), JournalError::Fields(_)));
         assert!(matches!(read(&good.replace("pending", "unheard_of")), JournalError::Fields(_)));
+    }
+
+    #[test]
+    fn a_campaign_whose_fields_do_not_add_up_is_refused() {
+        let bent = CAMPAIGN.replace("\"length\": 10032", "\"length\": 10033");
+        assert_ne!(bent, CAMPAIGN);
+        assert!(matches!(decode::<CampaignRecord>(bent.as_bytes()), Err(JournalError::Fields(_))));
     }
 
     #[test]

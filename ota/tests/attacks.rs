@@ -76,10 +76,13 @@ fn freeze_expired_metadata_of_every_role_is_refused_from_the_exact_second_on() {
             world.now = NOW + 9;
             world.verified();
             let repository = if director { Repository::Director } else { Repository::Image };
-            for now in [NOW + 10, NOW + 11] {
-                world.trusted = trusted.clone();
-                world.now = now;
-                assert_attack(&world.error(), Attack::Freeze, repository, role);
+            // Whether the file comes over the network or lies in the store makes no difference.
+            for trusted in [trusted, world.trusted.clone()] {
+                for now in [NOW + 10, NOW + 11] {
+                    world.trusted = trusted.clone();
+                    world.now = now;
+                    assert_attack(&world.error(), Attack::Freeze, repository, role);
+                }
             }
         }
     }
@@ -129,6 +132,28 @@ fn rollback_of_the_targets_behind_a_new_snapshot_is_refused() {
     let snapshot = Snapshot { targets: listed(1, &old), others: Default::default() };
     world.director.publish_snapshot(3, snapshot);
     assert_attack(&world.error(), Attack::Rollback, Repository::Director, Role::Snapshot);
+}
+
+#[test]
+fn rollback_of_the_targets_is_refused_though_only_one_witness_of_the_newer_ones_is_left() {
+    for snapshot_is_left in [true, false] {
+        let mut world = World::new();
+        let old = world.director.files[&world.director.path(Role::Targets, 1)].clone();
+        world.publish(2, &campaign());
+        world.verified();
+        if snapshot_is_left {
+            // As after a power cut between the two.
+            world.trusted.director.targets = None;
+        } else {
+            world.director.rotate(Role::Snapshot);
+            world.director.publish_root();
+        }
+        let snapshot = Snapshot { targets: listed(1, &old), others: Default::default() };
+        world.director.publish_snapshot(3, snapshot);
+        let error = world.error();
+        assert!(matches!(error, VerifyError::Rollback { trusted: 2, offered: 1, .. }), "{error:?}");
+        assert_attack(&error, Attack::Rollback, Repository::Director, Role::Snapshot);
+    }
 }
 
 #[test]
@@ -249,7 +274,7 @@ fn mix_and_match_is_refused_by_version_where_no_hash_is_listed() {
 #[test]
 fn mix_and_match_between_the_repositories_is_refused_field_by_field() {
     type Change = fn(&mut ota::uptane::Target);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
         ("length", |target| {
             // The chunks must go along, or the file would not even parse.
             let chunks = &mut target.custom.as_mut().unwrap().chunks;
@@ -262,6 +287,7 @@ fn mix_and_match_between_the_repositories_is_refused_field_by_field() {
             target.custom.as_mut().unwrap().hardware_ids.push("other".parse().unwrap());
         }),
         ("release_counter", |target| target.custom.as_mut().unwrap().release_counter += 1),
+        ("version", |target| target.custom.as_mut().unwrap().version = "2.1.1".parse().unwrap()),
         ("chunks", |target| {
             let tree = &mut target.custom.as_mut().unwrap().chunks.tree;
             tree.root = crypto_offload::job::Digest::new(&[8; 32]).unwrap();
@@ -371,6 +397,21 @@ fn fast_forward_is_recovered_from_by_changing_the_keys() {
     world.director.rotate(Role::Timestamp);
     world.director.rotate(Role::Snapshot);
     world.director.publish_root();
+    world.publish(2, &campaign());
+    assert_eq!(world.verified().director_version, 2);
+}
+
+#[test]
+fn fast_forward_of_the_targets_is_recovered_from_too() {
+    let mut world = World::new();
+    world.publish((1 << 53) - 1, &campaign());
+    world.verified();
+    for role in [Role::Timestamp, Role::Snapshot, Role::Targets] {
+        world.director.rotate(role);
+        world.image.rotate(role);
+    }
+    world.director.publish_root();
+    world.image.publish_root();
     world.publish(2, &campaign());
     assert_eq!(world.verified().director_version, 2);
 }

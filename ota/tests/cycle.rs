@@ -21,7 +21,12 @@ fn a_first_cycle_fetches_every_file_once_director_first() {
     assert_eq!(verified.campaign, info());
     let serials: Vec<_> = verified.assignments.iter().map(|it| it.serial.as_str()).collect();
     assert_eq!(serials, ["body-1", "brake-1"]);
-    assert_eq!(verified.assignments[1].target, campaign()[&name("brake.bin")]);
+    let (brake, listed) = (&verified.assignments[1], &campaign()[&name("brake.bin")]);
+    assert_eq!(
+        (brake.length, brake.hashes, Some(&brake.custom)),
+        (listed.length, listed.hashes, listed.custom.as_ref())
+    );
+    assert_eq!(brake.path(), listed.path(&brake.name).map(|path| format!("image/{path}")));
 }
 
 #[test]

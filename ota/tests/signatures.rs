@@ -7,7 +7,7 @@ use common::*;
 use crypto_offload::job::SignatureScheme;
 use crypto_offload::software::SoftwareVerifier;
 use ota::uptane::canonical::Bounds;
-use ota::uptane::verify::{Verification, VerifyError};
+use ota::uptane::verify::{FetchFailure, Verification, VerifyError};
 use ota::uptane::{Key, MetadataError, Repository, Role, Root, Signed, Targets, ThresholdNotMet};
 
 const BOUNDS: Bounds = Bounds::metadata(1 << 20);
@@ -159,6 +159,25 @@ fn a_vehicle_follows_a_chain_of_roots_whose_keys_all_change() {
         world.asked[..5],
         ["2.root", "3.root", "4.root", "5.root", "timestamp"].map(|it| format!("director/{VIN}/{it}.json"))
     );
+}
+
+#[test]
+fn a_root_that_changes_online_keys_takes_what_they_signed_out_of_the_store_with_it() {
+    for (role, forgotten) in
+        [(Role::Root, false), (Role::Timestamp, true), (Role::Snapshot, true), (Role::Targets, false)]
+    {
+        let mut world = World::new();
+        world.verified();
+        world.director.rotate(role);
+        world.director.publish_root();
+        // The power goes right after the root, as the timestamp never comes.
+        let timestamp = world.director.path(Role::Timestamp, 1);
+        world.faults.insert(timestamp, Err(FetchFailure::Unreachable("power cut".to_owned())));
+        world.error();
+        let left = &world.trusted.director;
+        assert_eq!((left.timestamp.is_none(), left.snapshot.is_none()), (forgotten, forgotten), "{role}");
+        assert!(left.targets.is_some());
+    }
 }
 
 #[test]
