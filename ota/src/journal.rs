@@ -189,7 +189,9 @@ mod tests {
                         "hardware_ids": ["brake-s32k3"], "release_counter": 7, "version": "2.1.0",
                         "chunks": { "plain_size": 10000, "chunk_size": 8192, "cipher": "sm4-gcm", "tree": {
                             "algorithm": "sm3",
-                            "root": "0808080808080808080808080808080808080808080808080808080808080808" } },
+                            "root": "0808080808080808080808080808080808080808080808080808080808080808" },
+                            "plain": { "crc32": "cbf43926",
+                            "sha256": "0909090909090909090909090909090909090909090909090909090909090909" } },
                         "ecu_identifiers": { "brake-1": { "hardware_id": "brake-s32k3" } },
                         "content_key": { "kek": "kek-1", "wrapped": "0011223300112233001122330011223300112233001122330011223300112233001122330011223300112233" },
                         "install": { "order": 1, "group": "chassis", "preconditions": ["speed=0"] }

@@ -11,7 +11,7 @@ use crypto_offload::software::SoftwareVerifier;
 use ota::image::ChunkLayout;
 use ota::uptane::canonical::Bounds;
 use ota::uptane::{
-    Chunks, EcuAssignment, Hashes, Install, MetadataError, Root, Signed, Snapshot, Target, TargetCustom,
+    Chunks, EcuAssignment, Hashes, Install, MetadataError, PlainDigests, Root, Signed, Snapshot, Target, TargetCustom,
     Targets, Timestamp, TreeRoot, WrappedKey,
 };
 use proptest::prelude::*;
@@ -31,6 +31,7 @@ fn full_target() -> Target {
             chunks: Chunks {
                 layout,
                 tree: TreeRoot { algorithm: HashAlgorithm::Sm3, root: Digest::new(&[0xcd; 32]).unwrap() },
+                plain: PlainDigests { sha256: Digest::new(&[9; 32]).unwrap(), crc32: 0xcbf4_3926 },
             },
             ecu_identifiers: BTreeMap::from([(
                 serial("brake-1"),

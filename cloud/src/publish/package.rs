@@ -12,7 +12,7 @@ use crypto_offload::software::SoftwareVerifier;
 use crypto_offload::software::hash::Hasher;
 use ota::image::{ChunkLayout, LayoutError};
 use ota::tree::{TreeBuilder, TreeError, TreeShape, leaf_digest};
-use ota::uptane::{Chunks, Hashes, TargetName, TreeRoot};
+use ota::uptane::{Chunks, Hashes, PlainDigests, TargetName, TreeRoot};
 
 use super::description::TargetDescription;
 use crate::fsio::{self, Access, FileError};
@@ -107,6 +107,7 @@ fn store_whole(
     let layout = ChunkLayout::new(before.len(), description.chunk_size, key.and(description.cipher))?;
     let mut tree = TreeBuilder::new(TreeShape::new(layout.chunk_count(), *algorithm)?);
     let mut hasher = Hasher::new(*algorithm);
+    let mut plain = (Hasher::new(HashAlgorithm::Sha256), crc32fast::Hasher::new());
     let mut out = fsio::create_hidden(temporary, Access::Public)?;
     let mut block = Vec::with_capacity(layout.chunk_size() as usize + Cipher::TAG_LEN);
     for index in 0..layout.chunk_count() {
@@ -117,6 +118,8 @@ fn store_whole(
         if read.map_err(PackageFault::Read)? as u64 != range.end - range.start {
             return Err(PackageFault::Changed);
         }
+        plain.0.update(&block);
+        plain.1.update(&block);
         if let (Some(cipher), Some(key)) = (layout.cipher(), key) {
             let (nonce, aad) = (layout.nonce(index), layout.aad(index));
             block = signing::seal(&Seal { cipher, key: key.clone(), nonce, aad }, block)?;
@@ -136,7 +139,11 @@ fn store_whole(
     fsio::write_atomically(&tree_path, &tree.file, Access::Public)?;
     fsio::publish_hidden(out, temporary, &dir.join(&file_name))?;
     Ok(StoredImage {
-        chunks: Chunks { layout, tree: TreeRoot { algorithm: *algorithm, root: tree.root } },
+        chunks: Chunks {
+            layout,
+            tree: TreeRoot { algorithm: *algorithm, root: tree.root },
+            plain: PlainDigests { sha256: plain.0.finish(), crc32: plain.1.finalize() },
+        },
         hashes: hashes(*algorithm, digest),
         file_name,
     })

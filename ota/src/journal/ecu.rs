@@ -176,6 +176,8 @@ fn is_legal(banks: Banks, from: &Phase, to: &Phase) -> bool {
         }
         // An interrupted transfer begins again with an erase: the image it was of is not in the ECU yet.
         (Stored | Erasing | Transferring { .. }, Erasing) => true,
+        // The ECU turned out to run the image already: a restart came between the last step and its record.
+        (Pending | Installed, Done { .. }) => true,
         // Another try: from the store where the whole image lies there, else from the first chunk.
         (Failed(_), Pending | Stored)
         | (Downloading(_), Stored)

@@ -16,7 +16,8 @@ pub use metadata::{
     Snapshot, Targets, ThresholdNotMet, Timestamp,
 };
 pub use target::{
-    CampaignInfo, Chunks, EcuAssignment, Install, Target, TargetCustom, TargetError, TreeRoot, WrappedKey,
+    CampaignInfo, Chunks, EcuAssignment, Install, PlainDigests, Target, TargetCustom, TargetError, TreeRoot,
+    WrappedKey,
 };
 pub use time::{UtcTime, UtcTimeError};
 

@@ -153,6 +153,8 @@ pub struct Chunks {
     pub layout: ChunkLayout,
     /// The hash tree.
     pub tree: TreeRoot,
+    /// What an ECU that checks its own memory must find there.
+    pub plain: PlainDigests,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -161,6 +163,7 @@ struct ChunksText {
     chunk_size: u64,
     cipher: String,
     tree: TreeRoot,
+    plain: PlainDigests,
 }
 
 /// The name of "no cipher" in metadata.
@@ -178,7 +181,7 @@ impl TryFrom<ChunksText> for Chunks {
             .map_err(|_| LayoutError::ChunkSize(text.chunk_size).to_string())?;
         let layout =
             ChunkLayout::new(text.plain_size, chunk_size, cipher).map_err(|error| error.to_string())?;
-        let chunks = Self { layout, tree: text.tree };
+        let chunks = Self { layout, tree: text.tree, plain: text.plain };
         chunks.shape().map_err(|error| error.to_string())?;
         Ok(chunks)
     }
@@ -191,6 +194,7 @@ impl From<Chunks> for ChunksText {
             chunk_size: chunks.layout.chunk_size().into(),
             cipher: chunks.layout.cipher().map_or(NO_CIPHER, Cipher::name).to_owned(),
             tree: chunks.tree,
+            plain: chunks.plain,
         }
     }
 }
@@ -199,6 +203,41 @@ impl Chunks {
     /// The shape of the tree. Fails for a hash function that trees cannot use, which metadata cannot bring in.
     pub fn shape(&self) -> Result<TreeShape, TreeError> {
         TreeShape::new(self.layout.chunk_count(), self.tree.algorithm)
+    }
+}
+
+/// Digests of the plain image. The gateway only passes them on: the checksum routine of a UDS ECU compares its memory
+/// with one of them, and they are needed before the last byte of a streamed image has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PlainDigestsText", into = "PlainDigestsText")]
+pub struct PlainDigests {
+    /// SHA-256.
+    pub sha256: Digest,
+    /// CRC-32 of IEEE 802.3.
+    pub crc32: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlainDigestsText {
+    sha256: String,
+    crc32: String,
+}
+
+impl TryFrom<PlainDigestsText> for PlainDigests {
+    type Error = String;
+
+    fn try_from(text: PlainDigestsText) -> Result<Self, String> {
+        let crc32 = Some(&text.crc32)
+            .filter(|it| it.len() == 8 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|it| u32::from_str_radix(it, 16).ok())
+            .ok_or_else(|| format!("{:?} is not a CRC-32 of 8 hex digits", text.crc32))?;
+        Ok(Self { sha256: digest_from_hex(HashAlgorithm::Sha256, &text.sha256)?, crc32 })
+    }
+}
+
+impl From<PlainDigests> for PlainDigestsText {
+    fn from(plain: PlainDigests) -> Self {
+        Self { sha256: plain.sha256.to_string(), crc32: format!("{:08x}", plain.crc32) }
     }
 }
 

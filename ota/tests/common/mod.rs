@@ -12,7 +12,7 @@ use ota::uptane::verify::{
     VehicleIdentity, Verification, Verified, VerifyError,
 };
 use ota::uptane::{
-    CampaignInfo, Chunks, EcuAssignment, EcuSerial, Hashes, Key, KeyId, MetaFile, Role, RoleKeys,
+    CampaignInfo, Chunks, EcuAssignment, EcuSerial, Hashes, Key, KeyId, MetaFile, PlainDigests, Role, RoleKeys,
     RoleMetadata, Root, RootRoles, Signed, Snapshot, Target, TargetCustom, TargetName, Targets, Timestamp,
     TreeRoot, UtcTime,
 };
@@ -303,6 +303,7 @@ pub(crate) fn target(ecu: &str, hardware: &str) -> Target {
             chunks: Chunks {
                 layout,
                 tree: TreeRoot { algorithm: HashAlgorithm::Sm3, root: Digest::new(&[7; 32]).unwrap() },
+                plain: PlainDigests { sha256: Digest::new(&[9; 32]).unwrap(), crc32: 0xcbf4_3926 },
             },
             ecu_identifiers: BTreeMap::from([(
                 serial(ecu),
