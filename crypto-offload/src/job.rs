@@ -285,6 +285,22 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Bytes of data to work through, without keys and other small parts.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Chunk(chunk) => chunk.data.len(),
+            Self::Digest { data, .. } | Self::Open { data, .. } => data.len(),
+            Self::VerifySignature { message, .. } => message.len(),
+        }
+    }
+
+    /// Whether there is no data at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A unit of work for an engine.
 #[derive(Clone, Debug)]
 pub struct Job {

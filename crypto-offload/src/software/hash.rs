@@ -6,8 +6,9 @@ use sm3::Sm3;
 
 use crate::job::{Digest, HashAlgorithm, HashState, JobError};
 
-/// More than this many bytes no state may claim: SHA-256 and SM3 count bits in 64 bits.
-const MAX_HASHED: u64 = u64::MAX / 8;
+/// More than this many bytes no state may claim: SHA-256 and SM3 count bits in 64 bits, and the half above this is left
+/// for what is hashed next.
+const MAX_HASHED: u64 = 1 << 60;
 
 /// A running hash.
 #[derive(Clone, Debug)]
@@ -97,6 +98,16 @@ pub fn digest(algorithm: HashAlgorithm, parts: &[&[u8]]) -> Digest {
         hasher.update(part);
     }
     hasher.finish()
+}
+
+/// `state` after `data` was hashed into it.
+///
+/// # Errors
+/// [`JobError::Midstate`] when the state is damaged.
+pub fn advance(state: &HashState, data: &[u8]) -> Result<HashState, JobError> {
+    let mut hasher = Hasher::resume(state)?;
+    hasher.update(data);
+    Ok(hasher.state())
 }
 
 /// The digest of everything that was hashed into `state`.

@@ -1,9 +1,14 @@
 //! The software engine: every job done on the CPU that asks.
 
 pub mod aead;
+mod engine;
 pub mod hash;
 pub mod key_wrap;
+mod operation;
 pub mod signature;
+
+pub use engine::{KnownAnswerFailed, SoftwareEngine};
+pub use operation::run;
 
 use crate::job::{Digest, HashAlgorithm, PublicKey, Verdict, Verifier};
 
