@@ -181,6 +181,21 @@ fn a_root_that_changes_online_keys_takes_what_they_signed_out_of_the_store_with_
 }
 
 #[test]
+fn a_key_that_joins_the_timestamp_role_lets_its_versions_begin_again() {
+    let mut world = World::new();
+    let snapshot = listed(1, &world.director.files[&world.director.path(Role::Snapshot, 1)].clone());
+    world.director.publish_timestamp(9, snapshot.clone());
+    world.verified();
+    world.director.publish_timestamp(2, snapshot.clone());
+    assert!(matches!(world.error(), VerifyError::Rollback { trusted: 9, offered: 2, .. }));
+    let signers = world.director.keys.get_mut(&Role::Timestamp).unwrap();
+    signers.push(Signer::new(SignatureScheme::Sm2Sm3));
+    world.director.publish_root();
+    world.director.publish_timestamp(2, snapshot);
+    world.verified();
+}
+
+#[test]
 fn an_expired_root_in_the_middle_of_the_chain_does_not_matter() {
     let mut world = World::new();
     world.director.expires.insert(Role::Root, NOW - 1);
