@@ -153,7 +153,7 @@ impl CallStackCapture {
     fn redraw(&mut self, rate: &mut RateLaw) {
         for thread in self.threads.values_mut() {
             let mean = rate.mean(thread.info.class);
-            if thread.since_redraw < SAMPLES_PER_PERIOD && mean == thread.mean {
+            if !redraw_due(thread.since_redraw, thread.mean, mean) {
                 continue;
             }
             let period = rate.draw(thread.info.class);
@@ -197,6 +197,13 @@ impl Capture for CallStackCapture {
     }
 }
 
+/// Whether a period should be drawn anew: after some samples, or when the mean in force left the old one well behind.
+/// Not at every small change: a redraw makes the thread wait from the start, and a mean that glides back over half a
+/// minute would keep a thread that runs little from ever being sampled.
+fn redraw_due(since_redraw: u32, old_mean: Duration, mean: Duration) -> bool {
+    since_redraw >= SAMPLES_PER_PERIOD || mean * 2 >= old_mean * 3 || mean * 3 <= old_mean * 2
+}
+
 fn open_thread(pid: u32, tid: u32, rate: &mut RateLaw) -> io::Result<Thread> {
     let info = thread_stat(pid, tid)?.info;
     let class: SchedulingClass = info.class;
@@ -237,4 +244,50 @@ fn frames(maps: &Maps, in_kernel: bool, callchain: &[u64], unknown: &mut bool) -
         innermost = false;
     }
     frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_period_is_drawn_anew_after_eight_samples() {
+        assert!(!redraw_due(7, 100 * MS, 100 * MS));
+        assert!(redraw_due(8, 100 * MS, 100 * MS));
+    }
+
+    #[test]
+    fn a_mean_half_as_long_again_counts_at_once_and_a_smaller_change_does_not() {
+        assert!(redraw_due(0, 100 * MS, 150 * MS));
+        assert!(!redraw_due(0, 100 * MS, 149 * MS));
+        assert!(redraw_due(0, 150 * MS, 100 * MS));
+        assert!(!redraw_due(0, 150 * MS, 101 * MS));
+    }
+
+    #[test]
+    fn marks_are_skipped_and_the_chain_ends_where_code_ends() {
+        let here = frames as fn(&Maps, bool, &'static [u64], &mut bool) -> Vec<Frame> as usize as u64;
+        let maps = Maps::read(std::process::id()).unwrap();
+        let mut unknown = false;
+        let chain = [FIRST_MARK + 10, here, here + 1, 1, here];
+        let found = frames(&maps, true, &chain, &mut unknown);
+        // The caller's place is one byte before where it goes on.
+        let place = |address| {
+            let (mapping, offset) = maps.find(address).unwrap();
+            Frame::Address { mapping: std::sync::Arc::clone(mapping), offset }
+        };
+        assert_eq!(found, [Frame::Symbol("[kernel]".into()), place(here), place(here)]);
+        assert!(!unknown);
+        assert!(frames(&maps, false, &[1], &mut unknown).is_empty());
+        assert!(unknown, "an innermost address outside all code");
+    }
+
+    #[test]
+    fn a_chain_that_goes_in_a_circle_is_cut() {
+        let here = redraw_due as fn(u32, Duration, Duration) -> bool as usize as u64;
+        let maps = Maps::read(std::process::id()).unwrap();
+        assert_eq!(frames(&maps, false, &[here; 120], &mut false).len(), MAX_REPEATS);
+    }
 }

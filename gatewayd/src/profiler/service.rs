@@ -144,7 +144,7 @@ impl<'a> Service<'a> {
         let wanted = match self.target {
             Target::Pid(pid) => Some(pid),
             // While the daemon is away its last process is sampled on; it is found out when that is gone.
-            Target::Peer => self.uplink.peer().or(self.sampler.as_ref().map(|(pid, _)| *pid)),
+            Target::Peer => self.uplink.peer().or_else(|| self.sampler.as_ref().map(|(pid, _)| *pid)),
         };
         let Some(pid) = wanted else { return Ok(()) };
         if self.sampler.as_ref().is_some_and(|(current, _)| *current == pid) {
