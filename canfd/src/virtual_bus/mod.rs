@@ -193,11 +193,7 @@ impl VirtualBus {
     }
 
     fn heads(&self) -> impl Iterator<Item = (usize, &Queued)> {
-        let head = |(node, queue): (usize, &'_ Option<VecDeque<Queued>>)| {
-            queue.as_ref().and_then(VecDeque::front).map(|_| node)
-        };
-        let nodes = self.queues.iter().enumerate().filter_map(head);
-        nodes.filter_map(|node| Some((node, self.queues.get(node)?.as_ref()?.front()?)))
+        self.queues.iter().enumerate().filter_map(|(node, queue)| Some((node, queue.as_ref()?.front()?)))
     }
 
     fn earliest(&self) -> Option<Instant> {
