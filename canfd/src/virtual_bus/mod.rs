@@ -321,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_came_after_the_start_of_another_does_not_overtake_it_however_late_the_caller_is() {
+        let (mut bus, base) = bus(Some(TIMING));
+        let (low, high) = (bus.attach(), bus.attach());
+        bus.handle_transmit(base, low, frame(0x300, 8)).unwrap();
+        bus.handle_transmit(base + Duration::from_micros(1), high, frame(0x100, 8)).unwrap();
+        let order: Vec<_> = drain(&mut bus, base + Duration::from_secs(1)).iter().map(|it| it.from).collect();
+        assert_eq!(order, [low, high]);
+    }
+
+    #[test]
     fn an_untimed_bus_delivers_at_once_to_everyone() {
         let (mut bus, base) = bus(None);
         let (sender, receiver) = (bus.attach(), bus.attach());
