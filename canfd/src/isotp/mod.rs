@@ -112,6 +112,7 @@ impl Link {
     }
 
     /// A frame from the bus. Frames of other identifiers and frames that say nothing are ignored.
+    #[inline]
     pub fn handle_frame(&mut self, now: Instant, frame: &FdFrame) {
         if frame.id() != self.config.rx_id || self.events.len() >= MAX_EVENTS {
             return;
@@ -148,6 +149,7 @@ impl Link {
     }
 
     /// The bus confirmed the oldest frame handed out and not yet confirmed.
+    #[inline]
     pub fn handle_transmitted(&mut self, now: Instant) {
         match self.in_flight.confirm(now) {
             Some(Kind::Data) => {
@@ -181,6 +183,7 @@ impl Link {
     }
 
     /// The next frame for the bus, if one may go now. It counts as outstanding until confirmed.
+    #[inline]
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
         if self.in_flight.is_full() {
             return None;

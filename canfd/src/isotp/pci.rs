@@ -57,6 +57,7 @@ impl Pci {
     ///
     /// # Errors
     /// [`PciError`]; the standard has receivers ignore such frames.
+    #[inline]
     pub fn parse(data: &[u8]) -> Result<(Self, &[u8]), PciError> {
         let (&first, rest) = data.split_first().ok_or(PciError::TooShort)?;
         let low = first & 0x0F;
@@ -121,6 +122,7 @@ impl Pci {
 
     /// Writes the control information to the front of a data field and returns how many bytes it took.
     /// The escape of a single frame is used above 7 bytes, that of a first frame above 4095.
+    #[inline]
     pub fn write(self, field: &mut [u8; 64]) -> usize {
         let low_byte = |value: u32| value.to_be_bytes()[3];
         match self {

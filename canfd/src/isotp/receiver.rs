@@ -196,6 +196,7 @@ impl Receiver {
     }
 
     /// The flow control frame to hand out. Handing it out is final.
+    #[inline]
     pub(super) fn poll(&mut self, config: &LinkConfig) -> Option<FlowControl> {
         let status = self.reply.take()?;
         Some(FlowControl { status, block_size: config.block_size, st_min: config.st_min })

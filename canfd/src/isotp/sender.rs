@@ -124,6 +124,7 @@ impl Sender {
     }
 
     /// The control information and payload of the next frame, if one may go now. Handing it out is final.
+    #[inline]
     pub(super) fn poll(
         &mut self,
         now: Instant,
