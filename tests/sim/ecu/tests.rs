@@ -1,13 +1,14 @@
 //! A programmer and a simulated ECU on simulated time.
 
 mod faults;
+mod node;
 mod resume;
 mod robustness;
 mod sequence;
 
 use super::{EcuConfig, Fault, Progress, SimEcu, drive};
 use canfd::uds::message::Session;
-use canfd::uds::profile::{Bank, ChecksumAlgorithm, Phase, Profile, Resume};
+use canfd::uds::profile::{Bank, ChecksumAlgorithm, Phase, Profile};
 use canfd::uds::programming::{Cause, EcuState, Event, Plan, Programmer, ProgrammingError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

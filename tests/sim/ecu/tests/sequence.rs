@@ -40,7 +40,9 @@ fn the_default_dialect_speaks_these_bytes() {
     programmer.activate(bench.now);
     let mut wire = Vec::new();
     let ended = loop {
+        let mut quiet = true;
         while let Some(request) = programmer.poll_request() {
+            quiet = false;
             wire.push(request.pdu.clone());
             programmer.handle_sent(bench.now);
             bench.ecu.handle_request(bench.now, request.functional, &request.pdu);
@@ -55,6 +57,7 @@ fn the_default_dialect_speaks_these_bytes() {
             }
             Some(event @ (Event::Finished { .. } | Event::Failed(_))) => break event,
             Some(_) => {}
+            None if !quiet => {}
             None => {
                 let due = [programmer.poll_timeout(), bench.ecu.poll_timeout()];
                 bench.now = bench.now.max(due.into_iter().flatten().min().unwrap());
@@ -66,7 +69,7 @@ fn the_default_dialect_speaks_these_bytes() {
     assert!(matches!(ended, Event::Finished { already_current: false, restored: true, .. }), "{ended:?}");
     let checksum = [&[0x31, 0x01, 0x02, 0x02][..], &bench.plan.checksum].concat();
     let block = [&[0x36, 0x01][..], &bench.image].concat();
-    let expected: [&[u8]; 22] = [
+    let expected: [&[u8]; 19] = [
         &[0x22, 0xF1, 0x95],
         &[0x22, 0xF1, 0x91],
         &[0x10, 0x03],
@@ -86,11 +89,7 @@ fn the_default_dialect_speaks_these_bytes() {
         &[0x28, 0x00, 0x01],
         &[0x85, 0x01],
         &[0x10, 0x01],
-        &[],
-        &[],
-        &[],
     ];
-    let expected: Vec<&[u8]> = expected.into_iter().filter(|pdu| !pdu.is_empty()).collect();
     assert_eq!(wire, expected);
 }
 
