@@ -113,7 +113,10 @@ impl Programmer {
                 status(record).map_err(|_| Cause::record(ServiceId::RoutineControl, record))?;
                 self.advance(now);
             }
-            Asked::Reset => self.await_return(now),
+            Asked::Reset => {
+                self.reset_answered = true;
+                self.await_return(now);
+            }
             Asked::ReadBack => self.judge_version(now, record)?,
             Asked::Restore => {}
         }
@@ -276,9 +279,9 @@ impl Programmer {
             self.advance(now);
             return Ok(());
         }
-        if self.version.as_ref().is_some_and(|old| same_text(record, old))
-            && self.profile.keeps_old_software()
-        {
+        // Without an answer to the reset it may not have happened, and the next one starts the other bank.
+        let is_old = self.version.as_ref().is_some_and(|old| same_text(record, old));
+        if is_old && self.reset_answered && self.profile.keeps_old_software() {
             self.ecu_state = EcuState::OldSoftware;
         }
         Err(Cause::VersionMismatch { expected: self.plan.version.clone(), reported: record.to_vec() })

@@ -37,7 +37,7 @@ fn mangle(how: u8, answer: &[u8], noise: &[u8]) -> Option<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn arbitrary_answers_end_every_attempt(

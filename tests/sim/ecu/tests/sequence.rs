@@ -179,6 +179,39 @@ fn an_abort_at_each_gate_restores_the_ecu() {
 }
 
 #[test]
+fn an_abort_while_any_request_is_under_way_ends_the_attempt_before_activation() {
+    for profile in [ONE_BANK, TWO_BANKS] {
+        let steps = toml::from_str::<Profile>(profile).unwrap().steps();
+        let gate = steps.iter().position(|step| *step == Phase::AwaitActivation).unwrap();
+        let waits = |step: &&Phase| !matches!(step, Phase::ResumeQuery | Phase::AwaitTransfer);
+        for step in steps[..gate].iter().filter(waits) {
+            let mut bench = Bench::new(profile);
+            let mut programmer = bench.programmer();
+            programmer.begin_transfer(bench.now);
+            programmer.activate(bench.now);
+            bench.drive(&mut programmer, |event, _| *event != Event::PhaseEntered(*step));
+            assert!(programmer.abort(bench.now), "{step:?}");
+            let Progress::Ended(Event::Failed(error)) = bench.drive(&mut programmer, |_, _| true) else {
+                panic!("{step:?}")
+            };
+            assert_eq!(error.cause, Cause::Aborted, "{step:?}");
+            assert_eq!((bench.ecu.session(), bench.ecu.is_restored()), (Session::Default, true), "{step:?}");
+            if error.ecu_state == EcuState::OldSoftware {
+                bench.assert_untouched();
+            }
+        }
+        // From the switch or the reset on there is no way back.
+        let mut bench = Bench::new(profile);
+        let mut programmer = bench.programmer();
+        programmer.begin_transfer(bench.now);
+        programmer.activate(bench.now);
+        bench.drive(&mut programmer, |event, _| *event != Event::PhaseEntered(steps[gate + 1]));
+        assert!(!programmer.abort(bench.now));
+        assert!(matches!(bench.drive(&mut programmer, |_, _| true), Progress::Ended(Event::Finished { .. })));
+    }
+}
+
+#[test]
 fn a_plan_that_cannot_work_is_refused_before_anything_is_sent() {
     let bench = Bench::new(ONE_BANK);
     let try_with = |change: &dyn Fn(&mut Plan, &mut Profile)| {
