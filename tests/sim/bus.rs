@@ -411,6 +411,26 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_does_not_read_a_timed_bus_loses_frames_and_holds_up_nobody() {
+        // So fast that the hub's buffer is full within a moment.
+        let timing = BitTiming::new(1_000_000_000, 1_000_000_000).unwrap();
+        let hub = BusHub::start(&path("overrun"), Some(timing)).unwrap();
+        let (mut one, mut deaf) = (connect(&hub), connect(&hub));
+        announce(&mut deaf);
+        let (mut sent, mut confirmed) = (0u32, 0u32);
+        while confirmed < 30_000 {
+            while sent < 30_000 && one.send(&frame(3)).unwrap() == SendOutcome::Queued {
+                sent += 1;
+            }
+            confirmed += u32::from(receive(&mut one).own);
+        }
+        // The figures are published at the end of the hub's turn, which may come after the last confirmation.
+        announce(&mut one);
+        assert!(hub.statistics().overruns > 10_000, "{:?}", hub.statistics());
+        hub.stop().unwrap();
+    }
+
+    #[test]
     fn a_node_that_speaks_another_protocol_is_thrown_off_and_the_others_go_on() {
         let hub = BusHub::start(&path("alien"), None).unwrap();
         let mut one = connect(&hub);

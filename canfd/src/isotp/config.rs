@@ -90,8 +90,9 @@ pub struct LinkConfig {
     pub wft_max: u8,
     /// Longest message received, in bytes; longer ones are answered with overflow.
     pub max_len: usize,
-    /// Consecutive frames handed to the bus and not yet confirmed, 1 to 32. With one only, the bus idles while the
-    /// confirmation travels; used only where the receiver asks for no separation.
+    /// Consecutive frames handed to the bus and not yet confirmed, at least 1; used only where the receiver asks for
+    /// no separation. With few, the bus idles whenever this process is late by as many frame times; with many, frames
+    /// of other links on the same interface queue behind them. 8 suit a SocketCAN queue, 32 and more a simulated bus.
     pub max_in_flight: u8,
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::timing::Timing;
 
 /// Most frames outstanding at once, flow control included.
-const CAPACITY: usize = 64;
+const CAPACITY: usize = 512;
 
 /// What an outstanding frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -234,13 +234,19 @@ impl Link {
 
 /// A frame of control information and payload, padded. There is no `None` in practice: both halves cut their
 /// payload to TX_DL.
+#[inline]
 fn build(config: &LinkConfig, pci: Pci, payload: &[u8]) -> Option<FdFrame> {
-    let mut field = [config.padding; 64];
-    let start = pci.write(&mut field);
+    let mut frame = FdFrame::blank(config.tx_id, config.link_layer.format(), config.padding);
+    let field = frame.field_mut();
+    let start = pci.write(field);
     let end = start + payload.len();
-    field.get_mut(start..end)?.copy_from_slice(payload);
-    let dlc = Dlc::at_least(end.max(8))?;
-    FdFrame::from_field(config.tx_id, config.link_layer.format(), dlc, field).ok()
+    match (start, payload.first_chunk::<63>()) {
+        // Nearly all frames of a long message; the fixed size makes it a handful of moves.
+        (1, Some(payload)) => field[1..].copy_from_slice(payload),
+        _ => field.get_mut(start..end)?.copy_from_slice(payload),
+    }
+    frame.shorten(Dlc::at_least(end.max(8)).filter(|it| *it <= config.link_layer.dlc())?);
+    Some(frame)
 }
 
 #[cfg(test)]

@@ -193,11 +193,7 @@ impl VirtualBus {
     }
 
     fn heads(&self) -> impl Iterator<Item = (usize, &Queued)> {
-        let head = |(node, queue): (usize, &'_ Option<VecDeque<Queued>>)| {
-            queue.as_ref().and_then(VecDeque::front).map(|_| node)
-        };
-        let nodes = self.queues.iter().enumerate().filter_map(head);
-        nodes.filter_map(|node| Some((node, self.queues.get(node)?.as_ref()?.front()?)))
+        self.queues.iter().enumerate().filter_map(|(node, queue)| Some((node, queue.as_ref()?.front()?)))
     }
 
     fn earliest(&self) -> Option<Instant> {
@@ -322,6 +318,16 @@ mod tests {
         let order: Vec<_> =
             drain(&mut bus, base + Duration::from_secs(1)).iter().map(|it| it.frame.id()).collect();
         assert_eq!(order, [0x300, 0x100, 0x200].map(|raw| CanId::standard(raw).unwrap()));
+    }
+
+    #[test]
+    fn a_frame_that_came_after_the_start_of_another_does_not_overtake_it_however_late_the_caller_is() {
+        let (mut bus, base) = bus(Some(TIMING));
+        let (low, high) = (bus.attach(), bus.attach());
+        bus.handle_transmit(base, low, frame(0x300, 8)).unwrap();
+        bus.handle_transmit(base + Duration::from_micros(1), high, frame(0x100, 8)).unwrap();
+        let order: Vec<_> = drain(&mut bus, base + Duration::from_secs(1)).iter().map(|it| it.from).collect();
+        assert_eq!(order, [low, high]);
     }
 
     #[test]

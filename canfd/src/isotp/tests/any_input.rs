@@ -48,7 +48,7 @@ proptest! {
                 Step::Ready(ready) => lone.link.set_receive_ready(lone.now, ready),
             }
             while lone.link.poll_transmit(lone.now).is_some() {}
-            prop_assert!(lone.link.in_flight() <= 64);
+            prop_assert!(lone.link.in_flight() <= 512);
             while let Some(event) = lone.link.poll_event() {
                 match event {
                     Event::Sent(_) => pending -= 1,
