@@ -2,50 +2,15 @@
 //!
 //! Every call that takes `&mut self` is followed by a full drain of `poll_request` and `poll_event` before the next.
 
-use super::message::{Addressing, Nrc, Request, Response, ResponseError, ServiceId, Session};
+mod error;
+mod timings;
+
+pub use error::{Busy, ClientError, TransportFailure};
+pub use timings::ClientTimings;
+
+use super::message::{Addressing, Nrc, Request, Response, ServiceId, Session};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// How long the client waits, and how often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientTimings {
-    /// From the confirmation of a request to the start of its answer, transport latency included (P2client).
-    /// An ECU that reports a longer P2 in its answer to 0x10 gets it.
-    pub p2: Duration,
-    /// The same after NRC 0x78 (P2*client).
-    pub p2_star: Duration,
-    /// Silence after which a session is kept alive with 0x3E (S3client); below the ECU's S3, usually 5 s.
-    pub s3: Duration,
-    /// Longest time from a request's confirmation to its final answer, whatever the ECU promises.
-    pub pending_total: Duration,
-    /// Most NRC 0x78 accepted for one request.
-    pub pending_max: u32,
-    /// Pause before a request answered with NRC 0x21 is repeated.
-    pub busy_delay: Duration,
-    /// Most repetitions after NRC 0x21.
-    pub busy_max: u32,
-    /// Longest time the transport may take to confirm a request.
-    pub send: Duration,
-    /// Whom tester present addresses.
-    pub tester_present: Addressing,
-}
-
-impl Default for ClientTimings {
-    /// ISO 14229-2 values plus 100 ms for the way; 120 s and 200 answers for NRC 0x78; 10 repetitions 200 ms apart.
-    fn default() -> Self {
-        Self {
-            p2: Duration::from_millis(150),
-            p2_star: Duration::from_millis(5100),
-            s3: Duration::from_millis(2000),
-            pending_total: Duration::from_secs(120),
-            pending_max: 200,
-            busy_delay: Duration::from_millis(200),
-            busy_max: 10,
-            send: Duration::from_secs(10),
-            tester_present: Addressing::Physical,
-        }
-    }
-}
 
 /// A request on its way to the transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,83 +38,6 @@ pub enum Event {
     },
     /// It was not carried out, or nobody knows
     Failed(ClientError),
-}
-
-/// Why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// The ECU said no
-    #[error("the ECU refused {service}: {nrc}")]
-    Refused {
-        /// Service asked for
-        service: ServiceId,
-        /// Its reason
-        nrc: Nrc,
-    },
-    /// The ECU did not answer in time
-    #[error("no answer to {service}, {discarded} unrelated answers discarded")]
-    NoAnswer {
-        /// Service asked for
-        service: ServiceId,
-        /// Answers that belonged to no outstanding request
-        discarded: u32,
-    },
-    /// The ECU kept answering "response pending"
-    #[error("the ECU answered {service} with response pending {count} times without an end")]
-    ResponsePendingTooLong {
-        /// Service asked for
-        service: ServiceId,
-        /// How often
-        count: u32,
-    },
-    /// The ECU kept answering "busy"
-    #[error("the ECU answered {service} with busy {count} times")]
-    BusyTooLong {
-        /// Service asked for
-        service: ServiceId,
-        /// How often
-        count: u32,
-    },
-    /// The ECU's answer is no response at all
-    #[error("the ECU answered {service} with something that is no response")]
-    Malformed {
-        /// Service asked for
-        service: ServiceId,
-        /// What is wrong with it
-        #[source]
-        source: ResponseError,
-    },
-    /// The request did not reach the ECU, or its answer did not reach us
-    #[error("the transport failed during {service}")]
-    Transport {
-        /// Service asked for
-        service: ServiceId,
-        /// What the transport said
-        #[source]
-        source: TransportFailure,
-    },
-}
-
-/// The transport's bad news, after N_Result of ISO 15765-2 or its DoIP counterpart.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TransportFailure {
-    /// The request could not be sent whole
-    #[error("the request was not sent: {0}")]
-    Send(String),
-    /// The answer started but did not arrive whole
-    #[error("the answer was not received: {0}")]
-    Receive(String),
-    /// The transport did not confirm the request in time
-    #[error("the request was not confirmed as sent in time")]
-    NotConfirmed,
-}
-
-/// A request was handed in while another is outstanding; the fault is the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{outstanding} is still outstanding")]
-pub struct Busy {
-    /// Service of the outstanding request
-    pub outstanding: ServiceId,
 }
 
 /// The client's side of one diagnostic connection.

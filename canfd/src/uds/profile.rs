@@ -3,6 +3,12 @@
 //! Every key has a default, which together form a plain ISO 14229 one-bank ECU; unknown keys are refused. Durations
 //! carry their unit (`"50ms"`).
 
+mod steps;
+mod validate;
+
+pub use steps::Phase;
+pub use validate::ProfileError;
+
 use super::client::ClientTimings;
 use super::message::{DataIdentifier, RoutineId, SecurityLevel};
 use super::{duration, security};
@@ -300,51 +306,6 @@ pub struct Order {
     pub fingerprint_after_erase: bool,
 }
 
-/// A step of the programming sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// 0x22: version, hardware, running bank
-    Identification,
-    /// 0x10 03
-    ExtendedSession,
-    /// 0x85 02
-    DtcSettingOff,
-    /// 0x28 03
-    CommunicationOff,
-    /// 0x10 02
-    ProgrammingSession,
-    /// 0x27
-    SecurityAccess,
-    /// 0x2E
-    Fingerprint,
-    /// Waits for the caller's `begin_transfer`; nothing on the ECU has changed so far
-    AwaitTransfer,
-    /// 0x22: how far an earlier transfer got; entered only with a plan that resumes
-    ResumeQuery,
-    /// 0x31 FF00
-    Erase,
-    /// 0x34
-    RequestDownload,
-    /// 0x36
-    TransferData,
-    /// 0x37
-    TransferExit,
-    /// 0x31 0202
-    Checksum,
-    /// 0x31 FF01
-    Dependencies,
-    /// Waits for the caller's `activate`; the image is complete and, on an ECU with two banks, not yet chosen
-    AwaitActivation,
-    /// 0x31: choose the bank
-    SwitchBank,
-    /// 0x11
-    Reset,
-    /// 0x22 until the ECU is back and reports its version
-    ReadBack,
-    /// 0x10 03, 0x28 00, 0x85 01, 0x10 01
-    Restore,
-}
-
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -373,76 +334,9 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// The steps of this dialect in the order in which they are taken.
-    pub fn steps(&self) -> Vec<Phase> {
-        let mut steps = vec![Phase::Identification];
-        let mut push_if = |wanted: bool, phase| {
-            if wanted {
-                steps.push(phase);
-            }
-        };
-        let unlocks = self.security != Security::None;
-        let security_first = self.order.security_before_programming_session;
-        let fingerprint_late = self.order.fingerprint_after_erase;
-        push_if(self.extended_session != SendTo::Skip, Phase::ExtendedSession);
-        push_if(self.dtc_setting != SendTo::Skip, Phase::DtcSettingOff);
-        push_if(self.communication_control != SendTo::Skip, Phase::CommunicationOff);
-        push_if(unlocks && security_first, Phase::SecurityAccess);
-        push_if(true, Phase::ProgrammingSession);
-        push_if(unlocks && !security_first, Phase::SecurityAccess);
-        push_if(self.fingerprint.is_some() && !fingerprint_late, Phase::Fingerprint);
-        push_if(true, Phase::AwaitTransfer);
-        push_if(self.resume != Resume::None, Phase::ResumeQuery);
-        push_if(true, Phase::Erase);
-        push_if(self.fingerprint.is_some() && fingerprint_late, Phase::Fingerprint);
-        push_if(true, Phase::RequestDownload);
-        push_if(true, Phase::TransferData);
-        push_if(true, Phase::TransferExit);
-        push_if(self.checksum.is_some(), Phase::Checksum);
-        push_if(self.dependencies_routine.is_some(), Phase::Dependencies);
-        push_if(true, Phase::AwaitActivation);
-        push_if(self.activation != Activation::Reset, Phase::SwitchBank);
-        push_if(true, Phase::Reset);
-        push_if(true, Phase::ReadBack);
-        push_if(true, Phase::Restore);
-        steps
-    }
-
     /// Whether the old software survives until activation.
     pub fn keeps_old_software(&self) -> bool {
         self.activation != Activation::Reset
-    }
-
-    /// Checks what types cannot say.
-    ///
-    /// # Errors
-    /// The first [`ProfileError`] found.
-    pub fn validate(&self) -> Result<(), ProfileError> {
-        for (key, bytes) in [
-            ("memory.address_bytes", self.memory.address_bytes),
-            ("memory.length_bytes", self.memory.length_bytes),
-        ] {
-            if !(1..=8).contains(&bytes) {
-                return Err(ProfileError::Width { key, bytes });
-            }
-        }
-        if !(2..=0x7F).contains(&self.programming_session) {
-            return Err(ProfileError::ProgrammingSession { session: self.programming_session });
-        }
-        if !(3..=65_535).contains(&self.max_block_length) {
-            return Err(ProfileError::MaxBlockLength { length: self.max_block_length });
-        }
-        let needed = if self.keeps_old_software() { 2 } else { 1 };
-        if self.banks.len() < needed || self.banks.len() > usize::from(u8::MAX) {
-            return Err(ProfileError::Banks { count: self.banks.len(), needed });
-        }
-        for bank in &self.banks {
-            if !fits(bank.address, self.memory.address_bytes) {
-                let (address, address_bytes) = (bank.address, self.memory.address_bytes);
-                return Err(ProfileError::BankAddress { address, address_bytes });
-            }
-        }
-        Ok(())
     }
 
     /// Format byte, address and length as 0x34 and the erase routine want them.
@@ -470,47 +364,6 @@ pub(crate) fn fits(value: u64, bytes: u8) -> bool {
 
 fn low_bytes(all: &[u8; 8], bytes: u8) -> &[u8] {
     all.get(8_usize.saturating_sub(bytes.into())..).unwrap_or(all)
-}
-
-/// A profile that contradicts itself; the fault is the configuration's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProfileError {
-    /// A width that no format byte can say
-    #[error("{key} is {bytes}, it must be 1 to 8")]
-    Width {
-        /// Which key
-        key: &'static str,
-        /// Its value
-        bytes: u8,
-    },
-    /// Not a session to program in
-    #[error("programming_session is 0x{session:02X}, it must be 0x02 to 0x7F")]
-    ProgrammingSession {
-        /// Its value
-        session: u8,
-    },
-    /// Too short for one byte of data, or too long for any ECU
-    #[error("max_block_length is {length}, it must be 3 to 65535")]
-    MaxBlockLength {
-        /// Its value
-        length: u32,
-    },
-    /// Too few or too many banks
-    #[error("{count} banks, this activation needs at least {needed} and at most 255")]
-    Banks {
-        /// How many there are
-        count: usize,
-        /// How many are needed
-        needed: usize,
-    },
-    /// An address wider than its field
-    #[error("bank address 0x{address:X} does not fit in {address_bytes} bytes")]
-    BankAddress {
-        /// The address
-        address: u64,
-        /// Width of the field
-        address_bytes: u8,
-    },
 }
 
 #[cfg(test)]

@@ -11,6 +11,32 @@
 //! called before they are due. In between, the session is kept alive. A block of 0x36 is never sent twice in one
 //! download: when its answer is lost, the ECU is asked how far it got and a new download starts there, or the attempt
 //! fails and a later one resumes.
+//!
+//! ```
+//! use canfd::uds::programming::{Event, Plan, Programmer};
+//! use canfd::uds::profile::Profile;
+//! use std::{sync::Arc, time::Instant};
+//!
+//! let now = Instant::now();
+//! let profile = Profile { checksum: None, ..Profile::default() };
+//! let plan = Plan { image_len: 4, version: b"2.0.0".to_vec(), ..Plan::default() };
+//! let mut programmer = Programmer::new(now, Arc::new(profile), plan).unwrap();
+//! programmer.begin_transfer(now);
+//! programmer.activate(now);
+//! let finished = loop {
+//!     while let Some(outgoing) = programmer.poll_request() {
+//!         programmer.handle_sent(now); // once the transport confirms it
+//!         assert_eq!(outgoing.pdu, [0x22, 0xF1, 0x95]);
+//!         programmer.handle_response(now, b"\x62\xF1\x952.0.0"); // an ECU that is up to date already
+//!     }
+//!     match programmer.poll_event() {
+//!         Some(Event::NeedData { offset, .. }) => programmer.handle_data(now, offset, b"code").unwrap(),
+//!         Some(last @ (Event::Finished { .. } | Event::Failed(_))) => break last,
+//!         _ => {} // with nothing to do: wait until `poll_timeout` and call `handle_timeout`
+//!     }
+//! };
+//! assert!(matches!(finished, Event::Finished { already_current: true, .. }));
+//! ```
 
 mod answers;
 mod error;
@@ -105,6 +131,7 @@ pub struct Programmer {
     aborted: bool,
     security_waited: bool,
     reset_at: Option<Instant>,
+    reset_answered: bool,
     ending: Option<Ending>,
     restore: VecDeque<Request>,
     restored: bool,
@@ -198,6 +225,7 @@ impl Programmer {
             aborted: false,
             security_waited: false,
             reset_at: None,
+            reset_answered: false,
             ending: None,
             restore: VecDeque::new(),
             restored: true,

@@ -4,6 +4,8 @@
 //! Every call that takes `&mut self` is followed by a full drain of `poll_response`.
 
 mod services;
+#[cfg(test)]
+mod tests;
 
 use super::message::{
     BlockSequenceCounter, DataIdentifier, Nrc, RoutineControl, RoutineId, SUPPRESS_POSITIVE_RESPONSE,

@@ -357,7 +357,7 @@ impl Application for Board {
         } else if profile.hardware_did == Some(did) {
             Ok(self.config.hardware.clone())
         } else if profile.active_bank_did == Some(did) {
-            let active = self.running_bank().unwrap_or(self.flash.state().active);
+            let active = self.running_bank().unwrap_or_else(|| self.flash.state().active);
             Ok(vec![u8::try_from(active).unwrap_or(u8::MAX)])
         } else if profile.resume == (Resume::ReportedOffset { did }) {
             let offset = self.held_bank().map_or(0, |bank| self.flash.programmed(bank));

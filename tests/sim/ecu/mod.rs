@@ -43,6 +43,8 @@ pub struct SimEcu {
     own_responses: VecDeque<Vec<u8>>,
     /// 0x36 requests since the fault was injected
     blocks: u32,
+    /// The next positive answer to 0x36 goes astray
+    loses_answer: bool,
 }
 
 impl SimEcu {
@@ -61,6 +63,7 @@ impl SimEcu {
             stuck: None,
             own_responses: VecDeque::new(),
             blocks: 0,
+            loses_answer: false,
         })
     }
 
@@ -96,9 +99,7 @@ impl SimEcu {
             return;
         }
         self.server.handle_request(now, functional, pdu);
-        if is_block && self.loses_this_answer() {
-            while self.server.poll_response().is_some() {}
-        }
+        self.loses_answer |= is_block && self.loses_this_answer();
         if self.server.application_mut().take_reset() {
             self.faults.retain(|fault| !matches!(fault, Fault::DeadAfterReset));
             if self.server.application().is_dead_after_reset() {
@@ -120,7 +121,12 @@ impl SimEcu {
 
     /// The next response PDU.
     pub fn poll_response(&mut self) -> Option<Vec<u8>> {
-        self.own_responses.pop_front().or_else(|| self.server.poll_response())
+        let response = self.own_responses.pop_front().or_else(|| self.server.poll_response())?;
+        let is_block = response.first() == Some(&(ServiceId::TransferData.to_byte() | 0x40));
+        if is_block && std::mem::take(&mut self.loses_answer) {
+            return self.server.poll_response();
+        }
+        Some(response)
     }
 
     /// When to call `handle_timeout`.

@@ -1,13 +1,14 @@
 //! A programmer and a simulated ECU on simulated time.
 
 mod faults;
+mod node;
 mod resume;
 mod robustness;
 mod sequence;
 
 use super::{EcuConfig, Fault, Progress, SimEcu, drive};
 use canfd::uds::message::Session;
-use canfd::uds::profile::{Bank, ChecksumAlgorithm, Phase, Profile, Resume};
+use canfd::uds::profile::{Bank, ChecksumAlgorithm, Phase, Profile};
 use canfd::uds::programming::{Cause, EcuState, Event, Plan, Programmer, ProgrammingError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,8 +66,7 @@ impl Bench {
         let mut config =
             EcuConfig { profile, max_block_length: 102, bank_size: 1 << 20, ..EcuConfig::default() };
         change(&mut config);
-        let image: Vec<u8> =
-            (0..image_len).map(|index| u8::try_from((index * 7 + index / 256) % 251).unwrap()).collect();
+        let image = random_bytes(image_len);
         let mut digest = super::digest::Digest::new(algorithm(&config.profile));
         digest.update(&image);
         let plan = Plan {
@@ -163,6 +163,18 @@ impl Bench {
     fn has_erased(&self) -> bool {
         self.events.contains(&Event::Erased)
     }
+}
+
+/// As an encrypted or compressed image looks; the same ones every time.
+fn random_bytes(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(&mut next).take(len).collect()
 }
 
 fn algorithm(profile: &Profile) -> ChecksumAlgorithm {

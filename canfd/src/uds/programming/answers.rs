@@ -113,7 +113,10 @@ impl Programmer {
                 status(record).map_err(|_| Cause::record(ServiceId::RoutineControl, record))?;
                 self.advance(now);
             }
-            Asked::Reset => self.await_return(now),
+            Asked::Reset => {
+                self.reset_answered = true;
+                self.await_return(now);
+            }
             Asked::ReadBack => self.judge_version(now, record)?,
             Asked::Restore => {}
         }
@@ -142,12 +145,13 @@ impl Programmer {
                 return Err(Cause::SecurityLocked { nrc, waited: Duration::ZERO });
             }
             (Asked::ResumeOffset | Asked::Download, _) if self.recovering.is_some() => {
-                return Err(self.recovering.take().unwrap_or_else(|| error.into()));
+                return Err(self.give_up_recovery().unwrap_or_else(|| error.into()));
             }
             (Asked::ResumeOffset, Some(_)) => self.jump(now, Phase::Erase),
             (Asked::Erase, Some(nrc)) => {
-                let began = nrc == Nrc::GeneralProgrammingFailure && !self.profile.keeps_old_software();
-                self.ecu_state = if began { EcuState::NoApplication } else { self.state_before };
+                if says_not_begun(nrc) || self.profile.keeps_old_software() {
+                    self.ecu_state = self.state_before;
+                }
                 return Err(error.into());
             }
             (Asked::Block, _) if is_lost_block(&error) && self.resume_did().is_some() => {
@@ -157,8 +161,10 @@ impl Programmer {
                 self.recovering = Some(error.into());
                 self.jump(now, Phase::ResumeQuery);
             }
-            (Asked::SwitchBank | Asked::Reset, Some(_)) => {
-                self.ecu_state = self.state_before;
+            (Asked::SwitchBank | Asked::Reset, Some(nrc)) => {
+                if says_not_begun(nrc) {
+                    self.ecu_state = self.state_before;
+                }
                 return Err(error.into());
             }
             // It may have reset before it could answer.
@@ -218,13 +224,12 @@ impl Programmer {
     fn handle_resume_offset(&mut self, now: Instant, record: &[u8]) -> Result<(), Cause> {
         let value = record.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         let valid = (4..=8).contains(&record.len()) && value <= self.plan.image_len;
-        match &self.recovering {
-            Some(cause) if !valid => return Err(cause.clone()),
-            None if !valid || value == 0 => {
-                self.jump(now, Phase::Erase);
-                return Ok(());
-            }
-            _ => {}
+        if !valid && let Some(cause) = self.give_up_recovery() {
+            return Err(cause);
+        }
+        if self.recovering.is_none() && (!valid || value == 0) {
+            self.jump(now, Phase::Erase);
+            return Ok(());
         }
         self.transfer.restart_at(value);
         self.events.push_back(Event::Resumed { offset: value });
@@ -239,6 +244,13 @@ impl Programmer {
             (false, true) => self.jump_past(now, Phase::TransferExit),
         }
         Ok(())
+    }
+
+    /// The transfer cannot be taken up again: what broke it is the failure, in the phase in which it broke.
+    fn give_up_recovery(&mut self) -> Option<Cause> {
+        let cause = self.recovering.take()?;
+        self.phase = Phase::TransferData;
+        Some(cause)
     }
 
     /// Bytes of data per block from the answer to 0x34 (clause 15.2): the high nibble of its first byte is the width
@@ -267,9 +279,9 @@ impl Programmer {
             self.advance(now);
             return Ok(());
         }
-        if self.version.as_ref().is_some_and(|old| same_text(record, old))
-            && self.profile.keeps_old_software()
-        {
+        // Without an answer to the reset it may not have happened, and the next one starts the other bank.
+        let is_old = self.version.as_ref().is_some_and(|old| same_text(record, old));
+        if is_old && self.reset_answered && self.profile.keeps_old_software() {
             self.ecu_state = EcuState::OldSoftware;
         }
         Err(Cause::VersionMismatch { expected: self.plan.version.clone(), reported: record.to_vec() })
@@ -299,6 +311,26 @@ fn status(record: &[u8]) -> Result<(), u8> {
         None | Some(0) => Ok(()),
         Some(status) => Err(*status),
     }
+}
+
+/// Whether the code rules out that the ECU began to do what it was asked for (clause 8.7 and table A.1): it is decided
+/// before anything is done.
+fn says_not_begun(nrc: Nrc) -> bool {
+    matches!(
+        nrc,
+        Nrc::ServiceNotSupported
+            | Nrc::SubFunctionNotSupported
+            | Nrc::IncorrectMessageLengthOrInvalidFormat
+            | Nrc::ConditionsNotCorrect
+            | Nrc::RequestSequenceError
+            | Nrc::RequestOutOfRange
+            | Nrc::SecurityAccessDenied
+            | Nrc::AuthenticationRequired
+            | Nrc::SubFunctionNotSupportedInActiveSession
+            | Nrc::ServiceNotSupportedInActiveSession
+            | Nrc::VoltageTooHigh
+            | Nrc::VoltageTooLow
+    )
 }
 
 /// Whether the ECU may or may not hold the block: only it can tell.

@@ -33,6 +33,10 @@ impl Programmer {
     }
 
     pub(super) fn enter(&mut self, now: Instant, phase: Phase) {
+        if self.aborted && self.is_abortable() {
+            self.fail(now, Cause::Aborted);
+            return;
+        }
         self.phase = phase;
         self.events.push_back(Event::PhaseEntered(phase));
         match phase {

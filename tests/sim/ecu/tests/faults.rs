@@ -1,6 +1,7 @@
 //! Attempts in which the ECU does something wrong: the outcome, and what the ECU runs afterwards.
 
 use super::*;
+use canfd::uds::client::TransportFailure;
 use canfd::uds::message::{Nrc, RoutineId, ServiceId};
 
 #[test]
@@ -223,6 +224,23 @@ fn a_switch_that_did_not_happen_is_seen_in_the_version() {
     let cause = Cause::VersionMismatch { expected: b"2.0.0".to_vec(), reported: b"1.0.0".to_vec() };
     assert_eq!((error.cause, error.ecu_state), (cause, EcuState::OldSoftware));
     bench.assert_untouched();
+}
+
+#[test]
+fn a_reset_that_never_arrived_does_not_pass_for_the_old_software() {
+    let mut bench = Bench::new(TWO_BANKS);
+    let mut programmer = bench.programmer();
+    programmer.begin_transfer(bench.now);
+    programmer.activate(bench.now);
+    bench.drive(&mut programmer, |event, _| *event != Event::PhaseEntered(Phase::Reset));
+    assert_eq!(programmer.poll_request().unwrap().pdu, [0x11, 0x01]);
+    programmer.handle_transport_failure(bench.now, TransportFailure::Send("bus off".into()));
+    let Progress::Ended(Event::Failed(error)) = bench.drive(&mut programmer, |_, _| true) else { panic!() };
+    let cause = Cause::VersionMismatch { expected: b"2.0.0".to_vec(), reported: b"1.0.0".to_vec() };
+    assert_eq!((error.cause, error.ecu_state), (cause, EcuState::Unknown));
+    // Indeed: the switch was carried out, so the next start runs the new software.
+    bench.power_cut();
+    bench.assert_updated();
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn power_may_fail_while_each_block_is_being_written() {
             let mut bench = Bench::new(profile);
             bench.ecu.inject(Fault::ResetDuringTransfer { after_blocks: block });
             let error = bench.fail();
-            assert_eq!(error.phase, Phase::RequestDownload, "block {block}: {error:?}");
+            assert_eq!(error.phase, Phase::TransferData, "block {block}: {error:?}");
             bench.plan.resume_from = Some(bench.acknowledged().unwrap_or(0));
             bench.power_cut();
             bench.succeed();

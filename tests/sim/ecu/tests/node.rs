@@ -1,0 +1,247 @@
+//! The same over ISO-TP: on a bus with the timing of a real one, and through sockets and threads.
+
+use super::*;
+use crate::bus::BusHub;
+use crate::ecu::{EcuNode, EcuPort, NodeConfig};
+use canfd::bit_timing::BitTiming;
+use canfd::bus::{Bus, SendOutcome};
+use canfd::frame::{CanId, CanIds, FdFrame};
+use canfd::isotp::{self, Link, LinkConfig, LinkError, LinkLayer};
+use canfd::uds::client::TransportFailure;
+use canfd::virtual_bus::{VirtualBus, VirtualBusConfig};
+
+fn ids() -> CanIds {
+    CanIds { request: CanId::standard(0x7A0).unwrap(), response: CanId::standard(0x7A8).unwrap() }
+}
+
+fn functional_id() -> CanId {
+    CanId::standard(0x7DF).unwrap()
+}
+
+/// The gateway's side: a programmer over its two links.
+struct Tester {
+    programmer: Programmer,
+    physical: Link,
+    functional: Link,
+    image: Vec<u8>,
+    last: Option<Event>,
+    acknowledged: u64,
+}
+
+impl Tester {
+    fn new(bench: &Bench, now: Instant) -> Self {
+        let profile = Arc::new(bench.config.profile.clone());
+        let mut programmer = Programmer::new(now, profile, bench.plan.clone()).unwrap();
+        programmer.begin_transfer(now);
+        programmer.activate(now);
+        let config = LinkConfig::tester(ids());
+        Self {
+            programmer,
+            physical: Link::new(config),
+            functional: Link::new(LinkConfig { tx_id: functional_id(), ..config }),
+            image: bench.image.clone(),
+            last: None,
+            acknowledged: 0,
+        }
+    }
+
+    fn handle_frame(&mut self, now: Instant, frame: &FdFrame, own: bool) {
+        match (own, frame.id() == functional_id()) {
+            (true, true) => self.functional.handle_transmitted(now),
+            (true, false) => self.physical.handle_transmitted(now),
+            (false, _) => self.physical.handle_frame(now, frame),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.physical.handle_timeout(now);
+        self.functional.handle_timeout(now);
+        self.programmer.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let due =
+            [self.physical.poll_timeout(), self.functional.poll_timeout(), self.programmer.poll_timeout()];
+        due.into_iter().flatten().min()
+    }
+
+    /// Everything between programmer and links; the next frame for the bus.
+    fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
+        for link in [&mut self.physical, &mut self.functional] {
+            while let Some(event) = link.poll_event() {
+                match event {
+                    isotp::Event::Received(pdu) => self.programmer.handle_response(now, &pdu),
+                    isotp::Event::Sent(_) => self.programmer.handle_sent(now),
+                    isotp::Event::Failed(error) => {
+                        self.programmer.handle_transport_failure(now, failure(error))
+                    }
+                }
+            }
+        }
+        while let Some(event) = self.programmer.poll_event() {
+            match event {
+                Event::NeedData { offset, max_len } => {
+                    let start = usize::try_from(offset).unwrap();
+                    let data = &self.image[start..start + usize::try_from(max_len).unwrap()];
+                    self.programmer.handle_data(now, offset, data).unwrap();
+                }
+                Event::Acknowledged { offset } => self.acknowledged = offset,
+                Event::Finished { .. } | Event::Failed(_) => self.last = Some(event),
+                _ => {}
+            }
+        }
+        while let Some(request) = self.programmer.poll_request() {
+            let link = if request.functional { &mut self.functional } else { &mut self.physical };
+            link.send(now, request.pdu).unwrap();
+        }
+        self.functional.poll_transmit(now).or_else(|| self.physical.poll_transmit(now))
+    }
+}
+
+fn failure(error: LinkError) -> TransportFailure {
+    match error.direction() {
+        isotp::Direction::Send => TransportFailure::Send(error.to_string()),
+        isotp::Direction::Receive => TransportFailure::Receive(error.to_string()),
+    }
+}
+
+/// An attempt on a simulated bus; returns its last event and the time between first and last acknowledged block.
+fn on_bus(bench: &Bench, ecu: SimEcu, timing: Option<BitTiming>) -> (Event, Duration) {
+    let mut now = bench.now;
+    let mut tester = Tester::new(bench, now);
+    let mut port = EcuPort::new(ecu, NodeConfig::new(ids(), Some(functional_id())));
+    let mut bus = VirtualBus::new(now, VirtualBusConfig { timing, queue_len: 64 });
+    let (gateway, node) = (bus.attach(), bus.attach());
+    let (mut first, mut last) = (None, None);
+    loop {
+        let mut moved = true;
+        while moved {
+            moved = false;
+            while let Some(frame) = tester.poll_transmit(now) {
+                moved = true;
+                bus.handle_transmit(now, gateway, frame).unwrap();
+            }
+            while let Some(frame) = port.poll_transmit(now) {
+                moved = true;
+                bus.handle_transmit(now, node, frame).unwrap();
+            }
+            while let Some(delivery) = bus.poll_delivery(now) {
+                moved = true;
+                let own = delivery.from == gateway;
+                tester.handle_frame(now, &delivery.frame, own);
+                if own {
+                    port.handle_frame(now, &delivery.frame);
+                } else {
+                    port.handle_transmitted(now);
+                }
+            }
+        }
+        if tester.acknowledged > 0 && first.is_none() {
+            first = Some(now);
+        }
+        if tester.acknowledged == bench.plan.image_len && last.is_none() {
+            last = Some(now);
+        }
+        if let Some(event) = tester.last.take() {
+            return (event, last.unwrap_or(now) - first.unwrap_or(now));
+        }
+        let due = [bus.poll_timeout(), tester.poll_timeout(), port.poll_timeout()];
+        now = now.max(due.into_iter().flatten().min().expect("somebody waits for something"));
+        tester.handle_timeout(now);
+        port.handle_timeout(now);
+        assert!(now - bench.now < LIMIT, "no end in phase {:?}", tester.programmer.phase());
+    }
+}
+
+/// Programs over a bus, checks the ECU and returns the rate in bytes per second.
+fn rate(profile: &str, program_time_per_kib: Duration, timing: Option<BitTiming>) -> f64 {
+    let mut bench = Bench::with(profile, 128 << 10, |config| {
+        config.max_block_length = 4095;
+        config.program_time_per_kib = program_time_per_kib;
+    });
+    let ecu = SimEcu::open(bench.now, bench.directory.path(), Arc::clone(&bench.config)).unwrap();
+    let (event, took) = on_bus(&bench, ecu, timing);
+    assert!(matches!(event, Event::Finished { restored: true, .. }), "{event:?}");
+    bench.power_cut();
+    bench.assert_updated();
+    let first_block = 4093.0;
+    ((128 << 10) as f64 - first_block) / took.as_secs_f64()
+}
+
+#[test]
+fn on_a_500k_2m_bus_the_wire_is_the_limit_and_not_the_programmer() {
+    let timing = BitTiming::FD_500K_2M;
+    // The limit is the stream of consecutive frames alone; a block costs its first frame, flow control and answer too.
+    let limit = isotp::consecutive_frame_limit(timing, ids().request, LinkLayer::FD);
+    for profile in [ONE_BANK, TWO_BANKS] {
+        let share = rate(profile, Duration::ZERO, Some(timing)) / limit;
+        println!("programming uses {:.1} % of {:.1} kB/s", share * 100.0, limit / 1e3);
+        assert!(share > 0.95 && share < 1.0, "{share}");
+    }
+}
+
+#[test]
+fn on_an_untimed_bus_the_flash_is_the_limit() {
+    let rate = rate(TWO_BANKS, Duration::from_millis(1), None);
+    assert!((rate / 1_024_000.0 - 1.0).abs() < 0.01, "{rate}");
+}
+
+#[test]
+fn an_ecu_that_vanishes_from_the_bus_ends_the_attempt() {
+    let mut bench = Bench::new(ONE_BANK);
+    let mut ecu = SimEcu::open(bench.now, bench.directory.path(), Arc::clone(&bench.config)).unwrap();
+    ecu.inject(Fault::ResetDuringTransfer { after_blocks: 2 });
+    let (event, _) = on_bus(&bench, ecu, Some(BitTiming::FD_500K_2M));
+    let Event::Failed(error) = event else { panic!("{event:?}") };
+    assert_eq!((error.phase, error.ecu_state), (Phase::TransferData, EcuState::NoApplication));
+    bench.power_cut();
+    bench.plan.resume_from = Some(200);
+    bench.succeed();
+}
+
+#[test]
+fn through_a_hub_and_a_thread_an_ecu_is_programmed_and_asked() {
+    let mut bench = Bench::with(TWO_BANKS, 20_000, |config| {
+        config.boot_time = Duration::from_millis(1);
+        config.erase_time = Duration::from_millis(1);
+        config.profile.timings.reset_poll = Duration::from_millis(5);
+        config.max_block_length = 1024;
+    });
+    let hub = BusHub::start(&bench.directory.path().join("bus"), None).unwrap();
+    let ecu = SimEcu::open(bench.now, bench.directory.path(), Arc::clone(&bench.config)).unwrap();
+    let config = NodeConfig::new(ids(), Some(functional_id()));
+    let node = EcuNode::start("sim-ecu", canfd::bus::open(&hub.url()).unwrap(), ecu, config).unwrap();
+    assert_eq!(node.ask(|ecu| ecu.boots()).unwrap(), 2);
+
+    let mut bus = canfd::bus::open(&hub.url()).unwrap();
+    let mut tester = Tester::new(&bench, Instant::now());
+    let event = real_time(bus.as_mut(), &mut tester);
+    assert!(matches!(event, Event::Finished { .. }), "{event:?}");
+    assert_eq!(node.ask(|ecu| ecu.running_version().map(<[u8]>::to_vec)).unwrap(), Some(b"2.0.0".to_vec()));
+    node.stop().unwrap();
+    bench.power_cut();
+    bench.assert_updated();
+}
+
+/// Drives the tester by the clock until its last event.
+fn real_time(bus: &mut dyn Bus, tester: &mut Tester) -> Event {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let began = Instant::now();
+    loop {
+        while let Some(received) = bus.recv().unwrap() {
+            tester.handle_frame(Instant::now(), &received.frame, received.own);
+        }
+        tester.handle_timeout(Instant::now());
+        while let Some(frame) = tester.poll_transmit(Instant::now()) {
+            assert_eq!(bus.send(&frame).unwrap(), SendOutcome::Queued);
+        }
+        if let Some(event) = tester.last.take() {
+            return event;
+        }
+        bus.flush().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(60), "no end in phase {:?}", tester.programmer.phase());
+        let pause = tester.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+        let pause = Timespec::try_from(pause.unwrap_or(Duration::from_secs(1))).unwrap();
+        poll(&mut [PollFd::from_borrowed_fd(bus.as_fd(), PollFlags::IN)], Some(&pause)).unwrap();
+    }
+}
