@@ -64,16 +64,18 @@ const ED25519_SIGNATURE: [u8; 64] = hex("92a009a9f0d4cab8720e820b5f642540a2b27b5
      085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00");
 
 /// RFC 6979 appendix A.2.5, SHA-256 over `sample`.
-const P256_POINT: [u8; 65] = hex("0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6\
+pub(crate) const P256_POINT: [u8; 65] =
+    hex("0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6\
      7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299");
-const P256_SIGNATURE: [u8; 72] = hex("3046\
+pub(crate) const P256_SIGNATURE: [u8; 72] = hex("3046\
      022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
      022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8");
 
 /// GB/T 32918.5-2017 appendix A.2, over `message digest`.
-const SM2_POINT: [u8; 65] = hex("0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020\
+pub(crate) const SM2_POINT: [u8; 65] =
+    hex("0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020\
      ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13");
-const SM2_SIGNATURE: [u8; 72] = hex("3046\
+pub(crate) const SM2_SIGNATURE: [u8; 72] = hex("3046\
      022100f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3\
      022100b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa");
 

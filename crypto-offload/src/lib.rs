@@ -1,4 +1,43 @@
 //! Digests, signatures and AEAD as jobs for an engine: software, or a coprocessor.
+//!
+//! The contract: a job that [`queue::Queue::submit`] takes in comes out of [`queue::Queue::poll_completion`] exactly
+//! once, with the answer that the CPU would have given or an error, and before its deadline or as
+//! [`job::JobError::Deadline`], whatever the engines do.
+//!
+//! Nothing here has a clock or a thread. The loop that drives it:
+//!
+//! ```
+//! # #[cfg(feature = "software")] {
+//! use std::time::{Duration, Instant};
+//!
+//! use crypto_offload::job::{HashAlgorithm, Job, JobId, Operation, Outcome};
+//! use crypto_offload::queue::{Limits, Queue};
+//! use crypto_offload::software::SoftwareEngine;
+//!
+//! // Preferred engines first; the CPU stands last and does what the others cannot.
+//! let software = SoftwareEngine::new().expect("this CPU computes what the standards say");
+//! let mut queue = Queue::new(Limits::default(), vec![Box::new(software)]);
+//!
+//! let now = Instant::now();
+//! let operation = Operation::Digest { algorithm: HashAlgorithm::Sm3, data: b"abc".to_vec() };
+//! queue.submit(now, Job { id: JobId(1), deadline: now + Duration::from_secs(1), operation })?;
+//!
+//! while !queue.is_empty() {
+//!     let now = Instant::now();
+//!     while let Some(completion) = queue.poll_completion(now) {
+//!         assert_eq!(completion.id, JobId(1));
+//!         let Ok(Outcome::Digest(digest)) = completion.result else { panic!("{completion:?}") };
+//!         assert!(digest.to_string().starts_with("66c7f0f4"));
+//!     }
+//!     // Sleep until a device signals or `queue.poll_timeout()` falls due.
+//! }
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`job`] is all that sans-io cores may see; small digests and signature checks they make through [`job::Verifier`].
+//! [`software::SoftwareVerifier`] is that trait on the CPU. With feature `signing`, the publishing side makes keys,
+//! signatures and sealed chunks; with feature `testing`, there is a device with faults to order.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::result_large_err,
@@ -10,7 +49,11 @@ pub mod engine;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;
+#[cfg(feature = "software")]
+pub mod queue;
 #[cfg(feature = "signing")]
 pub mod signing;
 #[cfg(feature = "software")]
 pub mod software;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -22,7 +22,7 @@ fn seal(cipher: Cipher) -> Seal {
 }
 
 fn chunk(cipher: Cipher, algorithm: HashAlgorithm, plain: &[u8]) -> ChunkOperation {
-    let data = aead::seal(&seal(cipher), plain.to_vec()).unwrap();
+    let data = aead::seal(&seal(cipher), plain.to_vec()).expect("a key of the right length");
     ChunkOperation {
         tree_algorithm: algorithm,
         leaf_prefix: vec![0, 1, 2],

@@ -1,2 +1,5 @@
 //! Simulators of everything around the daemon.
 #![forbid(unsafe_code)]
+
+pub mod bus;
+pub mod ecu;

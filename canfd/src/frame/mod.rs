@@ -54,19 +54,36 @@ impl FdFrame {
     ///
     /// # Errors
     /// [`FrameError::Length`] for a classical frame above 8 bytes.
-    pub fn from_field(
-        id: CanId,
-        format: FrameFormat,
-        dlc: Dlc,
-        mut field: [u8; 64],
-    ) -> Result<Self, FrameError> {
+    pub fn from_field(id: CanId, format: FrameFormat, dlc: Dlc, field: [u8; 64]) -> Result<Self, FrameError> {
         if format == FrameFormat::Classical && dlc > Dlc::EIGHT {
             return Err(FrameError::Length { len: dlc.len(), format });
         }
-        if let Some(rest) = field.get_mut(dlc.len()..) {
-            rest.fill(0);
+        let mut frame = Self { id, format, esi: false, dlc, data: field };
+        frame.shorten(dlc);
+        Ok(frame)
+    }
+
+    /// A frame of 64 equal bytes to be written over in place and then cut with [`Self::shorten`]. For the one hot path
+    /// there is: a data field moved after it was written costs more than everything else about a frame.
+    #[inline]
+    pub(crate) const fn blank(id: CanId, format: FrameFormat, fill: u8) -> Self {
+        Self { id, format, esi: false, dlc: Dlc::MAX, data: [fill; 64] }
+    }
+
+    /// The whole data field, whatever the length.
+    #[inline]
+    pub(crate) const fn field_mut(&mut self) -> &mut [u8; 64] {
+        &mut self.data
+    }
+
+    /// Sets the length. The caller sees to it that classical frames stay within 8 bytes.
+    #[inline]
+    pub(crate) fn shorten(&mut self, dlc: Dlc) {
+        debug_assert!(self.is_fd() || dlc <= Dlc::EIGHT, "a classical frame holds 8 bytes");
+        self.dlc = dlc;
+        if dlc != Dlc::MAX {
+            self.data[dlc.len()..].fill(0);
         }
-        Ok(Self { id, format, esi: false, dlc, data: field })
     }
 
     /// The same frame with the error state indicator set as given (FD only, ignored for classical frames).

@@ -49,9 +49,14 @@ impl LinkLayer {
 
     /// Length of full frames in bytes.
     pub const fn tx_dl(self) -> usize {
+        self.dlc().len()
+    }
+
+    /// Length code of full frames.
+    pub const fn dlc(self) -> Dlc {
         match self {
-            Self::Classical => TxDl::EIGHT.len(),
-            Self::Fd { tx_dl, .. } => tx_dl.len(),
+            Self::Classical => Dlc::EIGHT,
+            Self::Fd { tx_dl, .. } => tx_dl.0,
         }
     }
 

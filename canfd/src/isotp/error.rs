@@ -11,7 +11,7 @@ pub enum Direction {
 
 /// Why a message was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum LinkError {
     /// The bus did not confirm an own frame in time (N_TIMEOUT_A). Frames still queued for the bus are stale.
     #[error("the bus did not take our frame in time ({direction:?})")]
     TimeoutA {
@@ -65,7 +65,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl LinkError {
     /// The half of the link that failed.
     pub const fn direction(&self) -> Direction {
         match self {

@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod in_flight;
+mod limit;
 pub mod pci;
 mod receiver;
 mod sender;
@@ -12,7 +13,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 pub use config::{LinkConfig, LinkLayer, TxDl};
-pub use error::{Direction, Error, SendError, SendRefusal};
+pub use error::{Direction, LinkError, SendError, SendRefusal};
+pub use limit::consecutive_frame_limit;
 pub use timing::{StMin, Timing};
 
 use crate::frame::{Dlc, FdFrame};
@@ -31,8 +33,8 @@ pub enum Event {
     Received(Vec<u8>),
     /// The message is on the wire as a whole; here is its buffer back.
     Sent(Vec<u8>),
-    /// A message was given up; [`Error::direction`] says which one.
-    Failed(Error),
+    /// A message was given up; [`LinkError::direction`] says which one.
+    Failed(LinkError),
 }
 
 /// One ISO-TP address pair on one bus, both directions at once.
@@ -164,14 +166,14 @@ impl Link {
         if self.in_flight.deadline(&self.config.timing).is_some_and(|deadline| deadline <= now) {
             let lost = self.in_flight.clear();
             if lost.data {
-                self.fail(Error::TimeoutA { direction: Direction::Send });
+                self.fail(LinkError::TimeoutA { direction: Direction::Send });
             }
             if lost.flow_control && self.receiver.abort() {
-                self.fail(Error::TimeoutA { direction: Direction::Receive });
+                self.fail(LinkError::TimeoutA { direction: Direction::Receive });
             }
         }
         if self.sender.is_overdue(now) {
-            self.fail(Error::TimeoutBs);
+            self.fail(LinkError::TimeoutBs);
         }
         if let Err(error) = self.receiver.handle_timeout(now, &self.config) {
             self.fail(error);
@@ -213,11 +215,11 @@ impl Link {
 
     fn interrupt_reception(&mut self) {
         if self.receiver.abort() {
-            self.fail(Error::UnexpectedPdu);
+            self.fail(LinkError::UnexpectedPdu);
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    fn fail(&mut self, error: LinkError) {
         match error.direction() {
             Direction::Send => {
                 let buffer = self.sender.abort();
@@ -232,11 +234,20 @@ impl Link {
 
 /// A frame of control information and payload, padded. There is no `None` in practice: both halves cut their
 /// payload to TX_DL.
+#[inline]
 fn build(config: &LinkConfig, pci: Pci, payload: &[u8]) -> Option<FdFrame> {
-    let mut field = [config.padding; 64];
-    let start = pci.write(&mut field);
+    let mut frame = FdFrame::blank(config.tx_id, config.link_layer.format(), config.padding);
+    let field = frame.field_mut();
+    let start = pci.write(field);
     let end = start + payload.len();
-    field.get_mut(start..end)?.copy_from_slice(payload);
-    let dlc = Dlc::at_least(end.max(8))?;
-    FdFrame::from_field(config.tx_id, config.link_layer.format(), dlc, field).ok()
+    match (start, payload.first_chunk::<63>()) {
+        // Nearly all frames of a long message; the fixed size makes it a handful of moves.
+        (1, Some(payload)) => field[1..].copy_from_slice(payload),
+        _ => field.get_mut(start..end)?.copy_from_slice(payload),
+    }
+    frame.shorten(Dlc::at_least(end.max(8)).filter(|it| *it <= config.link_layer.dlc())?);
+    Some(frame)
 }
+
+#[cfg(test)]
+mod tests;

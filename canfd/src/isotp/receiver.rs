@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::pci::{FlowControl, FlowStatus};
-use super::{Direction, Error, LinkConfig};
+use super::{Direction, LinkConfig, LinkError};
 
 /// Buffers kept for the next messages.
 const SPARE_BUFFERS: usize = 4;
@@ -72,9 +72,13 @@ impl Receiver {
         was_receiving
     }
 
-    pub(super) fn handle_single(&mut self, payload: &[u8], config: &LinkConfig) -> Result<Vec<u8>, Error> {
+    pub(super) fn handle_single(
+        &mut self,
+        payload: &[u8],
+        config: &LinkConfig,
+    ) -> Result<Vec<u8>, LinkError> {
         if payload.len() > config.max_len {
-            return Err(Error::TooLong { len: payload.len(), max: config.max_len });
+            return Err(LinkError::TooLong { len: payload.len(), max: config.max_len });
         }
         let mut sdu = self.spare.pop().unwrap_or_default();
         sdu.extend_from_slice(payload);
@@ -89,11 +93,11 @@ impl Receiver {
         payload: &[u8],
         can_dl: usize,
         config: &LinkConfig,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LinkError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > config.max_len {
             self.reply = Some(FlowStatus::Overflow);
-            return Err(Error::TooLong { len, max: config.max_len });
+            return Err(LinkError::TooLong { len, max: config.max_len });
         }
         if self.sdu.capacity() == 0 {
             self.sdu = self.spare.pop().unwrap_or_default();
@@ -116,7 +120,7 @@ impl Receiver {
         sn: u8,
         payload: &[u8],
         config: &LinkConfig,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Option<Vec<u8>>, LinkError> {
         let State::Receiving { block_left, .. } = self.state else { return Ok(None) };
         if self.reply.is_some() {
             return Ok(None);
@@ -131,7 +135,7 @@ impl Receiver {
         if sn != self.sn {
             let expected = self.sn;
             self.abort();
-            return Err(Error::WrongSn { expected, received: sn });
+            return Err(LinkError::WrongSn { expected, received: sn });
         }
         self.sn = (self.sn + 1) & 0x0F;
         if is_last {
@@ -165,16 +169,16 @@ impl Receiver {
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant, config: &LinkConfig) -> Result<(), Error> {
+    pub(super) fn handle_timeout(&mut self, now: Instant, config: &LinkConfig) -> Result<(), LinkError> {
         match self.state {
             State::Receiving { deadline: Some(deadline), .. } if deadline <= now => {
                 self.abort();
-                Err(Error::TimeoutCr)
+                Err(LinkError::TimeoutCr)
             }
             State::Holding { waits, next_wait } if next_wait <= now => {
                 if waits >= config.wft_max {
                     self.abort();
-                    return Err(Error::WftOverrun { direction: Direction::Receive, waits });
+                    return Err(LinkError::WftOverrun { direction: Direction::Receive, waits });
                 }
                 self.hold(now, waits, config);
                 Ok(())

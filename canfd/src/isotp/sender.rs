@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
 use super::pci::{FlowControl, FlowStatus, Pci};
-use super::{Direction, Error, LinkConfig};
+use super::{Direction, LinkConfig, LinkError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -64,7 +64,7 @@ impl Sender {
         now: Instant,
         flow: FlowControl,
         config: &LinkConfig,
-    ) -> Option<Error> {
+    ) -> Option<LinkError> {
         let State::AwaitFlowControl { .. } = self.state else {
             // Unexpected flow control is ignored (clause 9.8.3).
             return None;
@@ -78,15 +78,15 @@ impl Sender {
                 None
             }
             FlowStatus::Wait if self.waits >= config.wft_max => {
-                Some(Error::WftOverrun { direction: Direction::Send, waits: config.wft_max })
+                Some(LinkError::WftOverrun { direction: Direction::Send, waits: config.wft_max })
             }
             FlowStatus::Wait => {
                 self.waits += 1;
                 self.state = State::AwaitFlowControl { deadline: Some(now + config.timing.n_bs) };
                 None
             }
-            FlowStatus::Overflow => Some(Error::BufferOverflow { len: self.sdu.len() }),
-            FlowStatus::Reserved(value) => Some(Error::InvalidFs { value }),
+            FlowStatus::Overflow => Some(LinkError::BufferOverflow { len: self.sdu.len() }),
+            FlowStatus::Reserved(value) => Some(LinkError::InvalidFs { value }),
         }
     }
 

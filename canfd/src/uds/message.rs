@@ -249,12 +249,12 @@ impl Session {
 }
 
 /// A routine identifier of service 0x31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(transparent)]
 pub struct RoutineId(pub u16);
 
 /// A data identifier of services 0x22 and 0x2E.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(transparent)]
 pub struct DataIdentifier(pub u16);
 

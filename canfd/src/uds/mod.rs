@@ -8,6 +8,8 @@
 //! * [`client`]: one outstanding request with the timing of ISO 14229-2
 //! * [`profile`]: the programming dialect of a kind of ECU, as data
 //! * [`security`]: seed and key
+//! * [`programming`]: the whole programming sequence of one ECU
+//! * [`server`]: the ECU's side, for simulators and testers
 //!
 //! ```
 //! use canfd::uds::client::{Client, ClientTimings, Event};
@@ -31,4 +33,6 @@ pub mod client;
 pub mod duration;
 pub mod message;
 pub mod profile;
+pub mod programming;
 pub mod security;
+pub mod server;

@@ -4,7 +4,7 @@
 //! carry their unit (`"50ms"`).
 
 use super::client::ClientTimings;
-use super::message::{Addressing, DataIdentifier, RoutineId, SecurityLevel};
+use super::message::{DataIdentifier, RoutineId, SecurityLevel};
 use super::{duration, security};
 use serde::Deserialize;
 use std::time::Duration;
@@ -98,7 +98,8 @@ pub struct Fingerprint {
     ///
     /// ECUs that resume take a changed fingerprint for another update: it must stay the same over one installation.
     pub value: String,
-    /// Append the version of the coming software, which some ECUs report at `version_did` afterwards. Default: true.
+    /// Append the version of the coming software and its length in one byte, for ECUs that report it at
+    /// `version_did` afterwards. Default: true.
     pub append_version: bool,
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn read_signature(der: &[u8]) -> Option<[u8; 64]> {
 }
 
 /// The DER form of the signature `r || s`.
-#[cfg(feature = "signing")]
+#[cfg(any(feature = "signing", all(test, feature = "software")))]
 pub(crate) fn write_signature(both: &[u8; 64]) -> Vec<u8> {
     let (r, s) = both.split_at(32);
     sequence(&[write_unsigned_integer(r), write_unsigned_integer(s)].concat())
@@ -124,7 +124,7 @@ pub(crate) fn bit_string(octets: &[u8]) -> Vec<u8> {
     write(BIT_STRING, &[&[0], octets].concat())
 }
 
-#[cfg(feature = "signing")]
+#[cfg(any(feature = "signing", all(test, feature = "software")))]
 fn write_unsigned_integer(number: &[u8]) -> Vec<u8> {
     let zeros = number.iter().take_while(|&&octet| octet == 0).count().min(number.len() - 1);
     let octets = &number[zeros..];

@@ -1,11 +1,12 @@
 //! Uptane 2.1: metadata, targets, and the full verification that a Primary does.
 
 pub mod canonical;
-mod hex_text;
+pub(crate) mod hex_text;
 mod key;
 mod metadata;
 mod target;
 mod time;
+pub mod verify;
 
 pub use key::{Key, KeyId, KeyIdError};
 pub use metadata::{

@@ -98,6 +98,12 @@ impl Hashes {
         Self::new(self.iter().map(|(algorithm, _)| (algorithm, verifier.digest(algorithm, &[bytes]))))
     }
 
+    /// Whether both name a function in common, and all those in common give the same digest.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let mut common = self.iter().filter_map(|(algorithm, digest)| Some((digest, other.by(algorithm)?)));
+        common.next().is_some_and(|(a, b)| a == b) && common.all(|(a, b)| a == b)
+    }
+
     /// The digest by that function.
     pub const fn by(&self, algorithm: HashAlgorithm) -> Option<Digest> {
         match algorithm {

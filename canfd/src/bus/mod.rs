@@ -1,0 +1,145 @@
+//! Buses: something frames go into and come out of, whatever stands behind it.
+
+mod record;
+#[cfg(target_os = "linux")]
+mod socketcan;
+mod unix;
+mod url;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::frame::{FdFrame, FrameError};
+
+pub use record::{RECORD_LEN, Record};
+#[cfg(target_os = "linux")]
+pub use socketcan::SocketCan;
+pub use unix::UnixBus;
+pub use url::{BusUrl, BusUrlError};
+
+/// A CAN or CAN FD bus that never blocks.
+///
+/// One turn: `recv` until it has nothing, `send` what is due, `flush`, then wait until [`Self::as_fd`] is readable,
+/// or also writable while [`Self::wants_write`]. Own frames come back with `own` set once they are on the wire, in
+/// the order they were sent.
+pub trait Bus: Send {
+    /// Takes a frame to transmit; it may stay in a buffer until [`Self::flush`].
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is gone. A full queue is an outcome, not an error.
+    fn send(&mut self, frame: &FdFrame) -> Result<SendOutcome, BusError>;
+
+    /// The next frame from the bus, `None` while there is none.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is gone, or [`BusError::Frame`] for one unusable frame, after which it goes on.
+    fn recv(&mut self) -> Result<Option<Received>, BusError>;
+
+    /// Pushes buffered frames out as far as that works without waiting.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is gone.
+    fn flush(&mut self) -> Result<(), BusError>;
+
+    /// What to wait on with poll(2).
+    fn as_fd(&self) -> BorrowedFd<'_>;
+
+    /// Whether frames are buffered that only a writable descriptor can take.
+    fn wants_write(&self) -> bool;
+}
+
+/// What became of a frame to transmit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum SendOutcome {
+    /// It will go out.
+    Queued,
+    /// The queue is full: send it again after the next confirmation, or once the descriptor is writable.
+    WouldBlock,
+}
+
+/// A frame from the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The frame.
+    pub frame: FdFrame,
+    /// When its end was seen, in the bus's own time since an arbitrary start; `None` where the bus does not tell.
+    pub timestamp: Option<Duration>,
+    /// It is ours: a transmit confirmation.
+    pub own: bool,
+}
+
+/// Opens the bus a URL names.
+///
+/// # Errors
+/// [`BusError::Open`] names the URL and what the system said.
+pub fn open(url: &BusUrl) -> Result<Box<dyn Bus>, BusError> {
+    match url {
+        #[cfg(target_os = "linux")]
+        BusUrl::Can(interface) => Ok(Box::new(SocketCan::open(interface)?)),
+        #[cfg(not(target_os = "linux"))]
+        BusUrl::Can(_) => {
+            Err(BusError::Open { url: url.to_string(), source: io::Error::from(io::ErrorKind::Unsupported) })
+        }
+        BusUrl::Virtual(path) => Ok(Box::new(UnixBus::connect(path)?)),
+    }
+}
+
+/// Why a bus cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// It cannot be opened: the configuration or the machine is at fault.
+    #[error("cannot open bus {url}: {hint}", hint = hint(.source))]
+    Open {
+        /// Which bus.
+        url: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The other side of a virtual bus is gone.
+    #[error("bus {url} was closed by its hub")]
+    Closed {
+        /// Which bus.
+        url: String,
+    },
+    /// The system refused to read or write.
+    #[error("bus {url} failed: {source}")]
+    Io {
+        /// Which bus.
+        url: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// One frame from the bus is unusable; the bus goes on.
+    #[error("unusable frame from bus {url}: {source}")]
+    Frame {
+        /// Which bus.
+        url: String,
+        /// Why.
+        #[source]
+        source: FrameError,
+    },
+}
+
+impl BusError {
+    /// Whether the bus goes on after this.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Frame { .. })
+    }
+}
+
+/// EAFNOSUPPORT and ENODEV have one cause each in practice; the system's words do not name it.
+fn hint(source: &io::Error) -> String {
+    const EAFNOSUPPORT: i32 = 97;
+    const ENODEV: i32 = 19;
+    match source.raw_os_error() {
+        Some(EAFNOSUPPORT) if cfg!(target_os = "linux") => {
+            format!("{source}; this kernel has no CAN support")
+        }
+        Some(ENODEV) => format!("{source}; `ip link show type can` lists the interfaces there are"),
+        _ => source.to_string(),
+    }
+}

@@ -1,0 +1,144 @@
+//! A CAN interface of the Linux kernel (SocketCAN, CAN_RAW with CAN FD frames).
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
+use socketcan::{CanFdSocket, Socket, SocketOptions};
+
+use crate::frame::{CANFD_FRAME_LEN, FdFrame, FrameError};
+
+use super::{Bus, BusError, BusUrl, Received, SendOutcome};
+
+/// Size of a classical `struct can_frame`, the first bytes of a `struct canfd_frame` (CAN_MTU).
+const CAN_FRAME_LEN: usize = 16;
+/// Offset of `flags`, and the flag that says FD there.
+const FLAGS: usize = 5;
+const CANFD_FDF: u8 = 0x04;
+/// Set by the kernel on frames this very socket has sent; rustix passes it on without a name.
+const MSG_CONFIRM: u32 = 0x800;
+
+/// One interface. The kernel's queue is the only buffer.
+#[derive(Debug)]
+pub struct SocketCan {
+    socket: CanFdSocket,
+    url: String,
+}
+
+impl SocketCan {
+    /// Opens an interface such as `can0`, non-blocking, with own frames looped back.
+    ///
+    /// # Errors
+    /// [`BusError::Open`] where there is no such interface or the kernel has no CAN.
+    pub fn open(interface: &str) -> Result<Self, BusError> {
+        let url = BusUrl::Can(interface.into()).to_string();
+        let open = || {
+            let socket = CanFdSocket::open(interface)?;
+            socket.set_nonblocking(true)?;
+            socket.set_recv_own_msgs(true)?;
+            Ok(socket)
+        };
+        match open() {
+            Ok(socket) => Ok(Self { socket, url }),
+            Err(source) => Err(BusError::Open { url, source }),
+        }
+    }
+
+    fn failed(&self, errno: Errno) -> BusError {
+        BusError::Io { url: self.url.clone(), source: io::Error::from(errno) }
+    }
+}
+
+impl Bus for SocketCan {
+    fn send(&mut self, frame: &FdFrame) -> Result<SendOutcome, BusError> {
+        let mut bytes = frame.to_bytes();
+        let bytes = if frame.is_fd() {
+            &bytes[..]
+        } else {
+            // What is `flags` in an FD frame is padding here.
+            bytes[FLAGS] = 0;
+            &bytes[..CAN_FRAME_LEN]
+        };
+        loop {
+            return match rustix::io::write(&self.socket, bytes) {
+                Ok(_) => Ok(SendOutcome::Queued),
+                Err(Errno::INTR) => continue,
+                // The interface's queue is full; it drains as frames are confirmed.
+                Err(Errno::NOBUFS | Errno::AGAIN) => Ok(SendOutcome::WouldBlock),
+                Err(errno) => Err(self.failed(errno)),
+            };
+        }
+    }
+
+    fn recv(&mut self) -> Result<Option<Received>, BusError> {
+        let mut bytes = [0; CANFD_FRAME_LEN];
+        let message = loop {
+            let mut iov = [IoSliceMut::new(&mut bytes)];
+            let mut control = RecvAncillaryBuffer::default();
+            match recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::DONTWAIT) {
+                Ok(message) => break message,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(errno) => return Err(self.failed(errno)),
+            }
+        };
+        let own = message.flags.bits() & MSG_CONFIRM != 0;
+        match parse(bytes, message.bytes) {
+            Ok(frame) => Ok(Some(Received { frame, timestamp: None, own })),
+            Err(source) => Err(BusError::Frame { url: self.url.clone(), source }),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn wants_write(&self) -> bool {
+        false
+    }
+}
+
+/// The size of the read tells the format; older kernels leave the FD flag out.
+fn parse(mut bytes: [u8; CANFD_FRAME_LEN], count: usize) -> Result<FdFrame, FrameError> {
+    if count == CANFD_FRAME_LEN {
+        bytes[FLAGS] |= CANFD_FDF;
+    } else {
+        bytes[FLAGS] = 0;
+    }
+    FdFrame::from_bytes(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{CanId, FrameFormat};
+
+    #[test]
+    fn the_size_of_the_read_tells_the_format() {
+        let id = CanId::standard(0x1).unwrap();
+        let fd = FdFrame::new(id, FrameFormat::Fd { brs: true }, &[1; 8]).unwrap();
+        let classical = FdFrame::new(id, FrameFormat::Classical, &[1; 8]).unwrap();
+        let mut bytes = fd.to_bytes();
+        bytes[FLAGS] = 0x01;
+        assert_eq!(parse(bytes, CANFD_FRAME_LEN), Ok(fd));
+        // Whatever stands in the padding of a classical frame.
+        bytes[FLAGS] = 0xFF;
+        assert_eq!(parse(bytes, CAN_FRAME_LEN), Ok(classical));
+    }
+
+    #[test]
+    fn a_kernel_without_can_or_without_the_interface_says_which_bus_cannot_be_opened() {
+        // Where the kernel has CAN, there is still no interface of this name.
+        let error = SocketCan::open("nosuchcan9").unwrap_err();
+        let BusError::Open { url, source } = &error else { panic!("{error}") };
+        assert_eq!(url, "can:nosuchcan9");
+        if source.raw_os_error() == Some(97) {
+            assert!(error.to_string().contains("this kernel has no CAN support"), "{error}");
+        }
+    }
+}

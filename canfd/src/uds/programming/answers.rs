@@ -1,0 +1,321 @@
+//! What each answer means, and each missing one.
+
+use super::error::Misbehaviour;
+use super::{Asked, Cause, EcuState, Ending, Event, Programmer};
+use crate::uds::client::{self, ClientError};
+use crate::uds::message::{Nrc, Request, ServiceId};
+use crate::uds::profile::{Phase, Security};
+use std::time::{Duration, Instant};
+
+/// Service and counter in front of the data of a 0x36.
+const BLOCK_OVERHEAD: u32 = 2;
+
+impl Programmer {
+    /// Acts on what the client has to say.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(event) = self.client.poll_event() {
+            let Some(asked) = self.asked.take() else { continue };
+            if asked == Asked::Restore {
+                self.restored &= !matches!(event, client::Event::Failed(_));
+                self.continue_restore(now);
+                continue;
+            }
+            let result = match event {
+                client::Event::Answered { record, .. } => self.handle_record(now, asked, &record),
+                client::Event::Unanswered { .. } => self.handle_record(now, asked, &[]),
+                client::Event::Failed(error) => self.handle_failure(now, asked, error),
+            };
+            if let Err(cause) = result {
+                self.fail(now, cause);
+            }
+        }
+    }
+
+    /// An erase, a switch or a reset that is sent may take effect even if its answer never comes.
+    pub(super) fn note_danger(&mut self, asked: Asked) {
+        let dangerous = match asked {
+            Asked::Erase => !self.profile.keeps_old_software(),
+            Asked::SwitchBank | Asked::Reset => true,
+            _ => false,
+        };
+        if dangerous {
+            self.state_before = self.ecu_state;
+            self.ecu_state = EcuState::Unknown;
+        }
+    }
+
+    fn handle_record(&mut self, now: Instant, asked: Asked, record: &[u8]) -> Result<(), Cause> {
+        match asked {
+            Asked::Version => {
+                let current = same_text(record, &self.plan.version) && !self.plan.reprogram_same_version;
+                self.version = Some(record.to_vec());
+                if current {
+                    self.ecu_state = EcuState::NewSoftware;
+                    self.begin_restore(now, Ending::Success { already_current: true });
+                } else {
+                    self.identify_next(now, Asked::Version);
+                }
+            }
+            Asked::Hardware => {
+                if let Some(expected) = self.plan.hardware.as_ref().filter(|text| !same_text(record, text)) {
+                    let (expected, reported) = (expected.clone(), record.to_vec());
+                    return Err(Cause::HardwareMismatch { expected, reported });
+                }
+                self.hardware = Some(record.to_vec());
+                self.identify_next(now, Asked::Hardware);
+            }
+            Asked::ActiveBank => {
+                self.choose_bank(record)?;
+                self.identify_next(now, Asked::ActiveBank);
+            }
+            Asked::Step | Asked::Key => self.advance(now),
+            Asked::Seed => self.send_key(now, record),
+            Asked::ResumeOffset => self.handle_resume_offset(now, record)?,
+            Asked::Erase => {
+                status(record).map_err(|_| Cause::record(ServiceId::RoutineControl, record))?;
+                if !self.profile.keeps_old_software() {
+                    self.ecu_state = EcuState::NoApplication;
+                }
+                self.transfer.restart_at(0);
+                self.events.push_back(Event::Erased);
+                self.advance(now);
+            }
+            Asked::Download => {
+                self.recovering = None;
+                let block_len = self.block_len(record)?;
+                self.transfer.open(block_len);
+                self.advance(now);
+            }
+            Asked::Block => {
+                self.transfer.acknowledge();
+                self.events.push_back(Event::Acknowledged { offset: self.transfer.acknowledged() });
+                if self.aborted {
+                    return Err(Cause::Aborted);
+                }
+                self.continue_transfer(now);
+            }
+            Asked::Checksum => {
+                let routine =
+                    self.profile.checksum.map_or_else(Default::default, |checksum| checksum.routine);
+                status(record).map_err(|status| Cause::ChecksumRejected { routine, status })?;
+                self.advance(now);
+            }
+            Asked::Dependencies => {
+                let routine = self.profile.dependencies_routine.unwrap_or_default();
+                status(record).map_err(|status| Cause::DependenciesRejected { routine, status })?;
+                if !self.profile.keeps_old_software() {
+                    // Complete and accepted: the next start, wanted or not, may run it.
+                    self.ecu_state = EcuState::Unknown;
+                }
+                self.advance(now);
+            }
+            Asked::SwitchBank => {
+                status(record).map_err(|_| Cause::record(ServiceId::RoutineControl, record))?;
+                self.advance(now);
+            }
+            Asked::Reset => self.await_return(now),
+            Asked::ReadBack => self.judge_version(now, record)?,
+            Asked::Restore => {}
+        }
+        Ok(())
+    }
+
+    fn handle_failure(&mut self, now: Instant, asked: Asked, error: ClientError) -> Result<(), Cause> {
+        let refusal = match &error {
+            ClientError::Refused { nrc, .. } => Some(*nrc),
+            _ => None,
+        };
+        match (asked, refusal) {
+            // A boot loader without application may know neither.
+            (Asked::Version, Some(_)) => self.identify_next(now, asked),
+            (Asked::Hardware, Some(_)) if self.plan.hardware.is_none() => self.identify_next(now, asked),
+            (Asked::ActiveBank, Some(_)) if self.plan.bank.is_some() => self.identify_next(now, asked),
+            (Asked::Seed, Some(nrc @ Nrc::RequiredTimeDelayNotExpired)) => {
+                let waited = self.profile.timings.security_delay;
+                if self.security_waited {
+                    return Err(Cause::SecurityLocked { nrc, waited });
+                }
+                self.security_waited = true;
+                self.pause = Some((now + waited, Asked::Seed));
+            }
+            (Asked::Seed | Asked::Key, Some(nrc @ Nrc::ExceededNumberOfAttempts)) => {
+                return Err(Cause::SecurityLocked { nrc, waited: Duration::ZERO });
+            }
+            (Asked::ResumeOffset | Asked::Download, _) if self.recovering.is_some() => {
+                return Err(self.recovering.take().unwrap_or_else(|| error.into()));
+            }
+            (Asked::ResumeOffset, Some(_)) => self.jump(now, Phase::Erase),
+            (Asked::Erase, Some(nrc)) => {
+                let began = nrc == Nrc::GeneralProgrammingFailure && !self.profile.keeps_old_software();
+                self.ecu_state = if began { EcuState::NoApplication } else { self.state_before };
+                return Err(error.into());
+            }
+            (Asked::Block, _) if is_lost_block(&error) && self.resume_did().is_some() => {
+                if !self.transfer.try_recovery() {
+                    return Err(error.into());
+                }
+                self.recovering = Some(error.into());
+                self.jump(now, Phase::ResumeQuery);
+            }
+            (Asked::SwitchBank | Asked::Reset, Some(_)) => {
+                self.ecu_state = self.state_before;
+                return Err(error.into());
+            }
+            // It may have reset before it could answer.
+            (Asked::Reset, None) => self.await_return(now),
+            (Asked::ReadBack, _) => self.poll_again(now, error)?,
+            _ => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Asks what is still unknown about the ECU, after `asked`.
+    fn identify_next(&mut self, now: Instant, asked: Asked) {
+        if asked == Asked::Version && self.profile.hardware_did.is_some() {
+            self.ask(now, Asked::Hardware);
+        } else if asked != Asked::ActiveBank && self.profile.active_bank_did.is_some() {
+            self.ask(now, Asked::ActiveBank);
+        } else {
+            let (version, hardware, bank) = (self.version.clone(), self.hardware.clone(), self.bank);
+            self.events.push_back(Event::Identified { version, hardware, bank });
+            self.advance(now);
+        }
+    }
+
+    fn choose_bank(&mut self, record: &[u8]) -> Result<(), Cause> {
+        let Some(active) = record.last().copied() else {
+            return Err(Cause::record(ServiceId::ReadDataByIdentifier, record));
+        };
+        let count = self.profile.banks.len();
+        if usize::from(active) >= count {
+            let did = self.profile.active_bank_did.unwrap_or_default();
+            return Err(Misbehaviour::ActiveBank { did, bank: active, count }.into());
+        }
+        match self.plan.bank {
+            Some(bank) if bank == usize::from(active) && self.profile.keeps_old_software() => {
+                return Err(Cause::BankIsRunning { bank });
+            }
+            Some(bank) => self.bank = bank,
+            None => self.bank = (usize::from(active) + 1) % count,
+        }
+        Ok(())
+    }
+
+    /// An all-zero seed says that the level is unlocked already (clause 10.4).
+    fn send_key(&mut self, now: Instant, seed: &[u8]) {
+        match (&self.profile.security, &self.algorithm) {
+            (Security::SeedKey { level, .. }, Some(algorithm)) if seed.iter().any(|byte| *byte != 0) => {
+                let mut parameters = vec![level.send_key()];
+                parameters.extend(algorithm.key(*level, seed));
+                self.send(now, Asked::Key, Request::new(ServiceId::SecurityAccess, &parameters));
+            }
+            _ => self.advance(now),
+        }
+    }
+
+    /// The ECU says how much of the image it holds. Inside a broken transfer that place is taken, whatever it is; at
+    /// the start of an attempt nothing held, or nonsense, means to erase again.
+    fn handle_resume_offset(&mut self, now: Instant, record: &[u8]) -> Result<(), Cause> {
+        let value = record.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let valid = (4..=8).contains(&record.len()) && value <= self.plan.image_len;
+        match &self.recovering {
+            Some(cause) if !valid => return Err(cause.clone()),
+            None if !valid || value == 0 => {
+                self.jump(now, Phase::Erase);
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.transfer.restart_at(value);
+        self.events.push_back(Event::Resumed { offset: value });
+        match (self.recovering.is_some(), self.transfer.is_complete()) {
+            (true, false) => self.jump(now, Phase::RequestDownload),
+            // The download is still open on the ECU's side.
+            (true, true) => {
+                self.recovering = None;
+                self.jump(now, Phase::TransferExit);
+            }
+            (false, false) => self.jump_past(now, Phase::Erase),
+            (false, true) => self.jump_past(now, Phase::TransferExit),
+        }
+        Ok(())
+    }
+
+    /// Bytes of data per block from the answer to 0x34 (clause 15.2): the high nibble of its first byte is the width
+    /// of the length that follows.
+    fn block_len(&self, record: &[u8]) -> Result<u32, Cause> {
+        let wrong = || Cause::record(ServiceId::RequestDownload, record);
+        let (format, length) = record.split_first().ok_or_else(wrong)?;
+        if length.len() != usize::from(format >> 4) || !(1..=8).contains(&length.len()) {
+            return Err(wrong());
+        }
+        let limit = length.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX).min(self.profile.max_block_length);
+        limit.checked_sub(BLOCK_OVERHEAD).filter(|len| *len > 0).ok_or_else(wrong)
+    }
+
+    fn await_return(&mut self, now: Instant) {
+        self.client.forget_session();
+        self.reset_at = Some(now);
+        self.advance(now);
+    }
+
+    fn judge_version(&mut self, now: Instant, record: &[u8]) -> Result<(), Cause> {
+        if same_text(record, &self.plan.version) {
+            self.ecu_state = EcuState::NewSoftware;
+            self.version = Some(record.to_vec());
+            self.advance(now);
+            return Ok(());
+        }
+        if self.version.as_ref().is_some_and(|old| same_text(record, old))
+            && self.profile.keeps_old_software()
+        {
+            self.ecu_state = EcuState::OldSoftware;
+        }
+        Err(Cause::VersionMismatch { expected: self.plan.version.clone(), reported: record.to_vec() })
+    }
+
+    /// The ECU is not back yet, or only its boot loader is.
+    fn poll_again(&mut self, now: Instant, error: ClientError) -> Result<(), Cause> {
+        let timings = &self.profile.timings;
+        let next = now + timings.reset_poll;
+        let since = self.reset_at.unwrap_or(now);
+        if next <= since + timings.reset_wait {
+            self.pause = Some((next, Asked::ReadBack));
+            return Ok(());
+        }
+        match error {
+            ClientError::NoAnswer { .. } | ClientError::Transport { .. } => {
+                Err(Cause::DidNotComeBack { waited: now.saturating_duration_since(since) })
+            }
+            other => Err(other.into()),
+        }
+    }
+}
+
+/// The first byte of a routine's status record; absent or zero is good, anything else is the error.
+fn status(record: &[u8]) -> Result<(), u8> {
+    match record.first() {
+        None | Some(0) => Ok(()),
+        Some(status) => Err(*status),
+    }
+}
+
+/// Whether the ECU may or may not hold the block: only it can tell.
+fn is_lost_block(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoAnswer { .. } | ClientError::Transport { .. } => true,
+        ClientError::Refused { nrc, .. } => *nrc == Nrc::WrongBlockSequenceCounter,
+        _ => false,
+    }
+}
+
+/// Equal but for the bytes with which ECUs pad fixed-length records.
+fn same_text(a: &[u8], b: &[u8]) -> bool {
+    trim(a) == trim(b)
+}
+
+fn trim(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| !matches!(byte, 0x00 | b' ' | 0xFF)).map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or(text)
+}

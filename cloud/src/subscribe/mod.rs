@@ -1,0 +1,211 @@
+//! What vehicles say, from any MQTT 5 broker: stage events, telemetry, presence, alerts, as typed messages.
+//!
+//! Delivery is at least once up to the caller: a message is acknowledged to the broker only when the next one is
+//! asked for. What the broker delivers twice is dropped by (vin, boot, stream, seq).
+
+mod address;
+mod connection;
+mod decode;
+mod output;
+mod seen;
+
+use std::time::Duration;
+
+use ota::stage::StageEvent;
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::v5::Publish;
+use telemetry::topics::Stream;
+use telemetry::{BlockHeader, Window};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub use address::AddressError;
+pub use output::Output;
+
+use decode::Receiver;
+
+/// Messages that may wait between the connection and the caller. The broker keeps the rest.
+pub(crate) const QUEUE: usize = 1024;
+
+/// Where to listen, and as whom.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `mqtt://host[:port]`.
+    pub url: String,
+    /// Names the session on the broker: what arrives while we are away waits for the same name.
+    pub client_id: String,
+    /// Members of one group share the messages between them; `None` gets all.
+    pub group: Option<String>,
+    /// How long to wait for the first subscription. Defaults to 10 s.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// A subscriber of its own at `url`.
+    pub fn new(url: &str, client_id: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            client_id: client_id.to_owned(),
+            group: None,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a subscription did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// The caller's fault: not a broker's address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The caller's fault: not a group's name.
+    #[error("group {group:?} cannot be shared: {source}")]
+    Group {
+        /// The name given.
+        group: String,
+        /// Why not.
+        source: telemetry::topics::TopicError,
+    },
+    /// The broker does not answer, or refuses.
+    #[error("no subscription at {url} within {} s: {reason} (is the broker running?)", patience.as_secs())]
+    NotConnected {
+        /// The broker.
+        url: String,
+        /// How long we tried.
+        patience: Duration,
+        /// The last failure.
+        reason: String,
+    },
+}
+
+/// Something a vehicle said, or that happened to the connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Message {
+    /// A campaign's stage changed.
+    Event(Box<StageEvent>),
+    /// A window of telemetry.
+    Window(Box<ReceivedWindow>),
+    /// The vehicle came or went; the payload as it was sent.
+    Presence {
+        /// The vehicle.
+        vin: String,
+        /// The payload, with what is not UTF-8 replaced.
+        payload: String,
+    },
+    /// Something a person should see; the payload as it was sent.
+    Alert {
+        /// The vehicle.
+        vin: String,
+        /// The payload, with what is not UTF-8 replaced.
+        payload: String,
+    },
+    /// A message that could not be read. Its sender is at fault.
+    Refused {
+        /// Its topic.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Blocks are missing; the vehicle was asked for a keyframe.
+    Gap {
+        /// The vehicle.
+        vin: String,
+        /// The stream.
+        stream: Stream,
+    },
+    /// The connection to the broker broke; it is being made again.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A window of telemetry and where it came from.
+#[derive(Clone, Debug)]
+pub struct ReceivedWindow {
+    /// The vehicle.
+    pub vin: String,
+    /// The stream.
+    pub stream: Stream,
+    /// The head of its block: boot, seq.
+    pub header: BlockHeader,
+    /// Blocks that never came before it.
+    pub missed: u64,
+    /// The measurements.
+    pub window: Window,
+}
+
+/// What the connection hands over.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Publish(Box<Publish>),
+    Disconnected(String),
+}
+
+/// A live subscription.
+#[derive(Debug)]
+pub struct Subscriber {
+    client: AsyncClient,
+    incoming: mpsc::Receiver<Incoming>,
+    connection: JoinHandle<()>,
+    receiver: Receiver,
+    unacknowledged: Option<Box<Publish>>,
+}
+
+impl Subscriber {
+    /// Connects and subscribes; returns once the broker has confirmed. Broken connections are made again, for as long
+    /// as the subscriber lives. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], after [`Options::patience`] at the latest.
+    pub async fn connect(options: Options) -> Result<Self, SubscribeError> {
+        let (client, incoming, connection) = connection::open(&options).await?;
+        Ok(Self { client, incoming, connection, receiver: Receiver::default(), unacknowledged: None })
+    }
+
+    /// The next message; `None` when the connection's task has ended. Asking for it acknowledges the one before.
+    ///
+    /// Dropping the future loses no message.
+    pub async fn recv(&mut self) -> Option<Message> {
+        loop {
+            self.acknowledge().await;
+            let publish = match self.incoming.recv().await? {
+                Incoming::Disconnected(reason) => return Some(Message::Disconnected { reason }),
+                Incoming::Publish(publish) => publish,
+            };
+            let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+            let decoded = self.receiver.handle_publish(&topic, &publish.payload, std::time::Instant::now());
+            self.unacknowledged = Some(publish);
+            if let Some((topic, payload)) = self.receiver.poll_request() {
+                // Never waits: a request that finds the queue full is made again with the next gap.
+                let qos = rumqttc::v5::mqttbytes::QoS::AtLeastOnce;
+                let _ = self.client.try_publish(topic, qos, false, payload);
+            }
+            if decoded.is_some() {
+                return decoded;
+            }
+        }
+    }
+
+    /// Acknowledges the last message and says good-bye to the broker.
+    pub async fn close(mut self) {
+        self.acknowledge().await;
+        let _ = self.client.disconnect().await;
+        // The connection's task sees the good-bye off; a broker that does not let go is left after a second.
+        let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.connection).await;
+    }
+
+    async fn acknowledge(&mut self) {
+        if let Some(publish) = &self.unacknowledged {
+            let _ = self.client.ack(publish).await;
+            self.unacknowledged = None;
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}

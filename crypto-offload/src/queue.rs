@@ -1,0 +1,366 @@
+//! The queue in front of the engines: bounds, routes, watches deadlines, and does a job again where an engine failed.
+//!
+//! Engines stand in order of preference with the CPU last. A device that fails, hangs or contradicts the CPU is taken
+//! out of use, its jobs are done by the next engine, and it comes back only after it has answered the questions of
+//! [`crate::known_answer`]. What a device says *against* data is never final: the CPU confirms it first, so a broken
+//! device can cost time but no update. What a device says *for* data is believed; a device that has passed its
+//! questions and then lets forged data through is not caught here.
+
+mod entry;
+mod lane;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::engine::{Engine, Kind, Refused, RefusedReason};
+use crate::job::{Completion, Job, JobError, JobId, Outcome, Verdict};
+use entry::Entry;
+use lane::{Answer, Lane};
+
+/// Bounds and waits of a [`Queue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs in the queue, from submission until their completion was handed out.
+    pub max_jobs: usize,
+    /// Bytes of data in those jobs ([`crate::job::Operation::len`]). A job that is at a device is held twice, since a device that
+    /// hangs does not give its buffer back; so memory is at most twice this.
+    pub max_bytes: usize,
+    /// How long a device may take over one job before it counts as hung. It gets no more than half of the time that
+    /// the job has left, so that the next engine has the other half; all of it when there is no other engine.
+    pub patience: Duration,
+    /// How long a failed device is left alone before it is tried again; doubles with each failure in a row, 64 times
+    /// at most.
+    pub probation: Duration,
+}
+
+impl Default for Limits {
+    /// 64 jobs, 16 MiB, 500 ms, 1 s.
+    fn default() -> Self {
+        Self {
+            max_jobs: 64,
+            max_bytes: 16 * 1024 * 1024,
+            patience: Duration::from_millis(500),
+            probation: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What has happened since the queue was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Jobs taken in.
+    pub submitted: u64,
+    /// Jobs not taken in.
+    pub refused: u64,
+    /// Completions handed out, with whatever result.
+    pub completed: u64,
+    /// Jobs that ended because their own deadline passed.
+    pub expired: u64,
+    /// Jobs given to a further engine because one failed.
+    pub redone: u64,
+    /// Times a device reported a failure of its own, or answered something that is no answer to the question.
+    pub failures: u64,
+    /// Times a device did not answer in time.
+    pub hangs: u64,
+    /// Negative answers of devices that the CPU looked into.
+    pub confirmations: u64,
+    /// Those of them that were wrong.
+    pub wrong_answers: u64,
+    /// Answers that came after the queue had stopped waiting.
+    pub late: u64,
+    /// Times a device passed its questions and came into use.
+    pub admitted: u64,
+}
+
+/// An engine as a report shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineReport {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether jobs go to it.
+    pub in_use: bool,
+    /// Jobs at it now.
+    pub in_flight: usize,
+}
+
+/// Takes jobs in and gives completions out; see the [module](self).
+///
+/// Holds no clock: `now` is passed in and must not run backwards. After [`Queue::submit`], and whenever a device
+/// signals or [`Queue::poll_timeout`] falls due, call [`Queue::poll_completion`] until it gives `None`.
+#[derive(Debug)]
+pub struct Queue {
+    limits: Limits,
+    lanes: Vec<Lane>,
+    entries: BTreeMap<u64, Entry>,
+    /// Keys of entries that are at no engine, oldest first.
+    waiting: VecDeque<u64>,
+    /// With the bytes that each holds.
+    done: VecDeque<(usize, Completion)>,
+    bytes: usize,
+    next_ticket: u64,
+    counters: Counters,
+}
+
+impl Queue {
+    /// A queue over `engines`, the preferred one first, the CPU last.
+    pub fn new(limits: Limits, engines: Vec<Box<dyn Engine>>) -> Self {
+        Self {
+            limits,
+            lanes: engines.into_iter().map(Lane::new).collect(),
+            entries: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            done: VecDeque::new(),
+            bytes: 0,
+            next_ticket: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a job in.
+    ///
+    /// # Errors
+    /// Gives the job back: [`RefusedReason::Full`] at a bound of [`Limits`], [`RefusedReason::Unsupported`] when no
+    /// engine can do it at all.
+    pub fn submit(&mut self, now: Instant, job: Job) -> Result<(), Refused> {
+        let bytes = job.operation.len();
+        let room = self.entries.len() + self.done.len() < self.limits.max_jobs
+            && self.bytes.checked_add(bytes).is_some_and(|sum| sum <= self.limits.max_bytes);
+        let supported = self.lanes.iter().any(|lane| lane.supports(&job.operation));
+        if !room || !supported {
+            self.counters.refused += 1;
+            let reason = if supported { RefusedReason::Full } else { RefusedReason::Unsupported };
+            return Err(Refused::new(job, reason));
+        }
+        self.counters.submitted += 1;
+        self.bytes += bytes;
+        let entry = Entry::new(job, self.lanes.len());
+        let key = self.ticket();
+        self.entries.insert(key, entry);
+        self.waiting.push_back(key);
+        self.handle_timeout(now);
+        Ok(())
+    }
+
+    /// Gives out one finished job, or `None` when none is finished at `now`. The CPU does its work in this call.
+    pub fn poll_completion(&mut self, now: Instant) -> Option<Completion> {
+        self.handle_timeout(now);
+        loop {
+            if let Some((bytes, completion)) = self.done.pop_front() {
+                self.bytes -= bytes;
+                self.counters.completed += 1;
+                return Some(completion);
+            }
+            let (lane, answer) =
+                self.lanes.iter_mut().enumerate().find_map(|(at, lane)| Some((at, lane.poll_answer()?)))?;
+            self.handle_answer(now, lane, answer);
+            self.handle_timeout(now);
+        }
+    }
+
+    /// When [`Queue::handle_timeout`] has something to do, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let jobs = self.entries.values().map(|entry| entry.deadline);
+        jobs.chain(self.lanes.iter().filter_map(Lane::poll_timeout)).min()
+    }
+
+    /// Ends what has waited too long by `now`, brings devices back for their questions, and hands out what waits.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for lane in 0..self.lanes.len() {
+            if self.lanes[lane].is_overdue(now) {
+                self.counters.hangs += 1;
+                self.retire(now, lane, &JobError::Deadline);
+            } else if self.lanes[lane].has_failed() {
+                self.counters.failures += 1;
+                self.retire(now, lane, &JobError::Engine("engine reports that it is down"));
+            }
+            let ticket = self.ticket();
+            self.lanes[lane].handle_probation(now, ticket, self.limits.patience);
+        }
+        let expired: Vec<u64> =
+            self.entries.iter().filter(|(_, entry)| entry.deadline <= now).map(|(&key, _)| key).collect();
+        for key in expired {
+            self.counters.expired += 1;
+            self.finish(key, Err(JobError::Deadline));
+        }
+        self.dispatch(now);
+    }
+
+    /// What has happened so far.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The engines, in order of preference.
+    pub fn engines(&self) -> impl Iterator<Item = EngineReport> {
+        self.lanes.iter().map(Lane::report)
+    }
+
+    /// Jobs taken in whose completions have not been handed out.
+    pub fn len(&self) -> usize {
+        self.entries.len() + self.done.len()
+    }
+
+    /// Whether every completion has been handed out.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    const fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Hands each waiting job to the first engine that may have it and has room.
+    fn dispatch(&mut self, now: Instant) {
+        loop {
+            let redone = self.counters.redone;
+            for key in std::mem::take(&mut self.waiting) {
+                self.place(now, key);
+            }
+            // An engine that turns out to be down gives its jobs back, and they need not wait for the next call. Each
+            // engine has each job once, so this ends.
+            if self.counters.redone == redone {
+                return;
+            }
+        }
+    }
+
+    fn place(&mut self, now: Instant, key: u64) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        let candidates = entry.candidates(&self.lanes);
+        let mut in_use = candidates.iter().copied().filter(|&at| self.lanes[at].is_in_use()).peekable();
+        if in_use.peek().is_none() {
+            // A device that is out of use may be the only one: the job waits for it unless engines have failed it
+            // already.
+            if candidates.is_empty() {
+                let failure = entry.failure.clone();
+                self.finish(key, Err(failure));
+            } else {
+                self.waiting.push_back(key);
+            }
+            return;
+        }
+        let Some(at) = in_use.find(|&at| self.lanes[at].has_room()) else {
+            self.waiting.push_back(key);
+            return;
+        };
+        let others = candidates.len() > 1;
+        self.hand_over(now, key, at, others);
+    }
+
+    /// Gives the job to engine `at`, keeping a copy where another engine could do it too.
+    fn hand_over(&mut self, now: Instant, key: u64, at: usize, others: bool) {
+        let ticket = self.ticket();
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(operation) = entry.operation.take() else { return };
+        let device = self.lanes[at].kind() == Kind::Device;
+        if device && others {
+            entry.operation = Some(operation.clone());
+        }
+        let left = entry.deadline.saturating_duration_since(now);
+        let deadline = match (device, others) {
+            (true, true) => now + self.limits.patience.min(left / 2),
+            (true, false) => now + self.limits.patience.min(left),
+            (false, _) => entry.deadline,
+        };
+        let Err(Refused { job, reason }) =
+            self.lanes[at].submit(key, Job { id: JobId(ticket), deadline, operation })
+        else {
+            entry.tried[at] = true;
+            return;
+        };
+        entry.operation = Some(job.operation);
+        if reason == RefusedReason::Full {
+            // Full without our doing: it will have room again.
+            self.waiting.push_back(key);
+            return;
+        }
+        entry.tried[at] = true;
+        self.redo(key);
+        if device {
+            self.counters.failures += 1;
+            self.retire(now, at, &JobError::Engine("engine refuses what it claims to support"));
+        }
+    }
+
+    fn handle_answer(&mut self, now: Instant, lane: usize, answer: Answer) {
+        match answer {
+            Answer::Late => self.counters.late += 1,
+            Answer::Probation { passed: None } => {}
+            Answer::Probation { passed: Some(true) } => self.counters.admitted += 1,
+            Answer::Probation { passed: Some(false) } => {
+                self.counters.failures += 1;
+                self.retire(now, lane, &JobError::Engine("engine answers known questions wrongly"));
+            }
+            Answer::Job { key, result } => self.handle_result(now, lane, key, result),
+        }
+    }
+
+    fn handle_result(&mut self, now: Instant, lane: usize, key: u64, result: Result<Outcome, JobError>) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            self.counters.late += 1;
+            return;
+        };
+        let device = self.lanes[lane].kind() == Kind::Device;
+        let failure = match &result {
+            Err(error @ (JobError::Engine(_) | JobError::Deadline)) => Some(error.clone()),
+            Ok(outcome) if !entry.is_answered_by(outcome) => {
+                Some(JobError::Engine("engine gave no answer to the question"))
+            }
+            _ => None,
+        };
+        if let Some(failure) = failure {
+            entry.failure = failure.clone();
+            self.redo(key);
+            if device {
+                self.counters.failures += 1;
+                self.retire(now, lane, &failure);
+            }
+            return;
+        }
+        let negative = matches!(result, Err(_) | Ok(Outcome::Signature(Verdict::Invalid)));
+        let accuser = entry.accuser;
+        if device && negative {
+            entry.accuser = Some(lane);
+            // With an accuser, only the CPU may have the job; where there is none, the device's word is all there is.
+            if !entry.candidates(&self.lanes).is_empty() {
+                self.counters.confirmations += 1;
+                self.waiting.push_back(key);
+                return;
+            }
+        }
+        self.finish(key, result);
+        if let Some(accuser) = accuser.filter(|_| !negative) {
+            self.counters.wrong_answers += 1;
+            self.retire(now, accuser, &JobError::Engine("engine rejected genuine data"));
+        }
+    }
+
+    /// Takes a device out of use and has its jobs done elsewhere. The CPU stays: there is nothing behind it.
+    fn retire(&mut self, now: Instant, lane: usize, failure: &JobError) {
+        for key in self.lanes[lane].retire(now, self.limits.probation) {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.failure = failure.clone();
+                self.redo(key);
+            }
+        }
+    }
+
+    /// Has another engine do the job, or ends it where no copy was kept because there is no other engine.
+    fn redo(&mut self, key: u64) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        if entry.operation.is_some() {
+            self.counters.redone += 1;
+            self.waiting.push_back(key);
+        } else {
+            let failure = entry.failure.clone();
+            self.finish(key, Err(failure));
+        }
+    }
+
+    fn finish(&mut self, key: u64, result: Result<Outcome, JobError>) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.done.push_back((entry.bytes, Completion { id: entry.id, result }));
+        }
+    }
+}
