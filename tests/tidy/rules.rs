@@ -110,9 +110,8 @@ pub(crate) fn beyond_job_types(file: &File) -> Vec<Finding> {
     let code = without_tests(&code(&file.text));
     let beyond = |at: &usize| {
         let rest = &code[at + "crypto_offload".len()..];
-        !rest
-            .strip_prefix("::job")
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        rest.strip_prefix("::job")
+            .is_none_or(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     };
     code.match_indices("crypto_offload")
         .map(|(at, _)| at)

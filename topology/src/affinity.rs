@@ -330,4 +330,14 @@ mod tests {
         let topology = Topology::uniform(&allowed_cpus().unwrap()).unwrap();
         assert_eq!(prefer_memory_of(NodeId(0), &topology).unwrap(), MemoryPolicy::OneNode);
     }
+
+    #[test]
+    fn a_node_beyond_the_policys_width_is_refused() {
+        let node = |id| crate::node::NumaNode { id: NodeId(id), cpus: CpuSet::EMPTY, memory_bytes: None };
+        let cpus = allowed_cpus().unwrap().iter().map(crate::node::RawCpu::new).collect();
+        let topology =
+            Topology::assemble(crate::node::Source::Sysfs, cpus, vec![node(0), node(1024)]).unwrap();
+        let error = prefer_memory_of(NodeId(1024), &topology).unwrap_err();
+        assert!(matches!(error, AffinityError::NodeOutOfRange { node: NodeId(1024) }));
+    }
 }
