@@ -3,6 +3,7 @@
 //!
 //! * [`certs`]: certificates for the way between vehicle and cloud.
 //! * [`publish`]: keys, encrypted images, signed metadata.
+//! * [`report`]: a page about one campaign.
 //! * [`serve`]: the development origin, HTTP/3 and HTTP/2 on one port.
 //! * [`subscribe`]: what vehicles say, as typed messages and as files.
 //!
@@ -11,5 +12,6 @@
 pub mod certs;
 pub mod fsio;
 pub mod publish;
+pub mod report;
 pub mod serve;
 pub mod subscribe;

@@ -10,6 +10,10 @@ use gateway_cloud::publish::{
 };
 use ota::tree::{TreeCursor, leaf_digest};
 use ota::uptane::canonical::Bounds;
+use ota::uptane::verify::{
+    EcuIdentity, Event, FetchFailure, Limits, TrustedMetadata, TrustedRepository, VehicleIdentity,
+    Verification, VerifyError,
+};
 use ota::uptane::{
     Role, RoleMetadata, Root, Signed, Snapshot, Target, Targets, Timestamp, UtcTime, WrappedKey,
 };
@@ -273,4 +277,56 @@ fn other_keys_than_the_repositorys_are_refused() {
     let now = UtcTime::from_unix(NOW);
     let result = publish(&fixture.root(), &other, &fixture.campaign(), &Expiry::default(), now, &mut |_| {});
     assert!(matches!(result, Err(PublishError::Repository(RepositoryError::WrongKeys { .. }))));
+}
+
+/// One cycle of full verification by a vehicle that has the three ECUs and trusts the published roots.
+fn verify(fixture: &Fixture, published: &Published, now: u64) -> Result<Event, VerifyError> {
+    let ecus = ["brake", "body", "radio"].map(|name| EcuIdentity {
+        serial: format!("{name}-1").parse().unwrap(),
+        hardware_id: format!("hw-{name}").parse().unwrap(),
+        release_counter: 1,
+        installed: None,
+    });
+    let trusted = |path: &Path| TrustedRepository::new(std::fs::read(path).unwrap());
+    let mut verification = Verification::new(
+        VehicleIdentity { vin: VIN.parse().unwrap(), ecus: ecus.into() },
+        TrustedMetadata {
+            director: trusted(&published.director_root),
+            image: trusted(&published.image_root),
+        },
+        Limits::default(),
+        &SoftwareVerifier,
+    )?;
+    let mut last = None;
+    while let Some(request) = verification.poll_request() {
+        let bytes = std::fs::read(fixture.root().join(&request.path)).map_err(|_| FetchFailure::NotFound);
+        verification.handle_response(UtcTime::from_unix(now), bytes, &SoftwareVerifier)?;
+        while let Some(event) = verification.poll_event() {
+            last = Some(event);
+        }
+    }
+    Ok(last.unwrap())
+}
+
+#[test]
+fn full_verification_accepts_what_was_published_until_it_expires() {
+    let fixture = Fixture::new();
+    let campaign = fixture.campaign();
+    let published = fixture.publish(&campaign).unwrap();
+    for now in [NOW, NOW + 86_399] {
+        let Event::Verified(verified) = verify(&fixture, &published, now).unwrap() else {
+            panic!("not verified at {now}")
+        };
+        assert_eq!(verified.assignments.len(), 3);
+        assert_eq!(verified.campaign.ota_trace_id, campaign.trace_id);
+    }
+    // The timestamp lives for a day.
+    assert!(verify(&fixture, &published, NOW + 86_400).is_err());
+
+    // A later publication is followed from the same roots.
+    let published = fixture.publish(&campaign).unwrap();
+    let Event::Verified(verified) = verify(&fixture, &published, NOW).unwrap() else {
+        panic!("not verified")
+    };
+    assert_eq!(verified.director_version, 2);
 }

@@ -10,7 +10,9 @@ pub enum AddressError {
     #[error("{0:?} is not mqtt://host or mqtt://host:port")]
     Form(String),
     /// TLS to the broker is not there yet.
-    #[error("{0:?}: TLS to the broker is not supported yet; use mqtt:// on a trusted network or through a tunnel")]
+    #[error(
+        "{0:?}: TLS to the broker is not supported yet; use mqtt:// on a trusted network or through a tunnel"
+    )]
     Tls(String),
 }
 
@@ -32,7 +34,10 @@ pub(crate) fn parse(url: &str) -> Result<Address, AddressError> {
     let (host, port) = match rest.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or_else(form)?;
-            (host, port.strip_prefix(':').map_or_else(|| port.is_empty().then_some(None), |it| Some(Some(it))))
+            (
+                host,
+                port.strip_prefix(':').map_or_else(|| port.is_empty().then_some(None), |it| Some(Some(it))),
+            )
         }
         None => match rest.split_once(':') {
             Some((host, port)) => (host, Some(Some(port))),
@@ -61,8 +66,18 @@ mod tests {
         assert_eq!(ok("mqtt://[::1]:65535"), Ok(("::1".into(), 65_535)));
         assert_eq!(ok("mqtt://[::1]"), Ok(("::1".into(), 1883)));
         for bad in [
-            "", "broker", "http://broker", "mqtt://", "mqtt://:1883", "mqtt://b:0", "mqtt://b:65536", "mqtt://b:x",
-            "mqtt://[::1", "mqtt://[::1]x", "mqtt://user@b", "mqtt://b/path",
+            "",
+            "broker",
+            "http://broker",
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://b:0",
+            "mqtt://b:65536",
+            "mqtt://b:x",
+            "mqtt://[::1",
+            "mqtt://[::1]x",
+            "mqtt://user@b",
+            "mqtt://b/path",
         ] {
             assert!(matches!(ok(bad), Err(AddressError::Form(_))), "{bad}");
         }

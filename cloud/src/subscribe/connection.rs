@@ -138,7 +138,9 @@ impl Driver {
             // left unacknowledged, and the broker sends it again after the next connection.
             Packet::Publish(publish) => match self.sender.try_send(Incoming::Publish(Box::new(publish))) {
                 Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => tracing::warn!("queue full, message left to the broker"),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    tracing::warn!("queue full, message left to the broker")
+                }
                 Err(mpsc::error::TrySendError::Closed(_)) => return None,
             },
             _ => {}

@@ -42,12 +42,7 @@ struct Followed {
 
 impl Default for Receiver {
     fn default() -> Self {
-        Self {
-            events: Seen::new(MAX_BOOTS),
-            decoders: HashMap::new(),
-            order: VecDeque::new(),
-            request: None,
-        }
+        Self { events: Seen::new(MAX_BOOTS), decoders: HashMap::new(), order: VecDeque::new(), request: None }
     }
 }
 

@@ -144,10 +144,12 @@ impl Lines {
 }
 
 /// The samples of one window as folded stacks: `vehicle;thread;outermost;...;innermost` and nanoseconds.
-pub fn folded(vin: &str, window: &Window) -> BTreeMap<String, u64> {
+pub(crate) fn folded(vin: &str, window: &Window) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for sample in window.samples() {
-        let (Some(thread), Some(stack)) = (window.thread_of(sample), window.stack_of(sample)) else { continue };
+        let (Some(thread), Some(stack)) = (window.thread_of(sample), window.stack_of(sample)) else {
+            continue;
+        };
         let mut line = format!("{};{}", plain(vin), plain(&thread.name));
         for frame in stack.iter().rev() {
             line.push(';');
@@ -194,7 +196,9 @@ fn prometheus(latest: &BTreeMap<(String, String, String), i64>) -> String {
 #[cfg(test)]
 mod tests {
     use telemetry::topics::Stream;
-    use telemetry::{BlockHeader, BootId, DictionaryId, SchedulingClass, StreamId, ThreadInfo, WindowBuilder};
+    use telemetry::{
+        BlockHeader, BootId, DictionaryId, SchedulingClass, StreamId, ThreadInfo, WindowBuilder,
+    };
 
     use super::*;
 
@@ -233,7 +237,8 @@ mod tests {
             read("metrics.prom"),
             "# TYPE gatewayd_cpu_ppm untyped\ngatewayd_cpu_ppm{vin=\"V1\",stream=\"profile\"} 4\n"
         );
-        let first: serde_json::Value = serde_json::from_str(read("metrics.jsonl").lines().next().unwrap()).unwrap();
+        let first: serde_json::Value =
+            serde_json::from_str(read("metrics.jsonl").lines().next().unwrap()).unwrap();
         assert_eq!(first["at_ms"], 5007);
     }
 }
