@@ -1,4 +1,23 @@
-//! Update and telemetry daemon of a vehicle gateway.
+//! The daemon of a vehicle gateway: it fetches signed campaigns, verifies every byte, programs the ECUs behind it and
+//! reports. In reading order:
+//!
+//! * [`config`]: what it is told,
+//! * [`gateway`]: the brain, sans-io,
+//! * [`bus`]: the ECUs of one bus and their sessions, sans-io,
+//! * [`io`]: one adapter per outside thing,
+//! * [`event_loop`]: moves bytes between the brain and the adapters,
+//! * [`daemon`]: the life of the process,
+//! * [`control`]: what `gatewayctl` asks and hears,
+//! * [`profiler`]: samples of this daemon, taken by a process of their own,
+//! * [`runtime`]: which thread runs where,
+//! * [`systemd`]: the service manager.
 #![deny(unsafe_code)]
 
+pub mod bus;
+pub mod config;
+pub mod control;
+pub mod gateway;
+pub mod io;
 pub mod profiler;
+pub mod runtime;
+pub mod systemd;

@@ -11,8 +11,8 @@ use crypto_offload::software::SoftwareVerifier;
 use ota::image::ChunkLayout;
 use ota::uptane::canonical::Bounds;
 use ota::uptane::{
-    Chunks, EcuAssignment, Hashes, Install, MetadataError, PlainDigests, Root, Signed, Snapshot, Target, TargetCustom,
-    Targets, Timestamp, TreeRoot, WrappedKey,
+    Chunks, EcuAssignment, Hashes, Install, MetadataError, PlainDigests, Root, Signed, Snapshot, Target,
+    TargetCustom, Targets, Timestamp, TreeRoot, WrappedKey,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

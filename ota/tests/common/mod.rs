@@ -12,9 +12,9 @@ use ota::uptane::verify::{
     VehicleIdentity, Verification, Verified, VerifyError,
 };
 use ota::uptane::{
-    CampaignInfo, Chunks, EcuAssignment, EcuSerial, Hashes, Key, KeyId, MetaFile, PlainDigests, Role, RoleKeys,
-    RoleMetadata, Root, RootRoles, Signed, Snapshot, Target, TargetCustom, TargetName, Targets, Timestamp,
-    TreeRoot, UtcTime,
+    CampaignInfo, Chunks, EcuAssignment, EcuSerial, Hashes, Key, KeyId, MetaFile, PlainDigests, Role,
+    RoleKeys, RoleMetadata, Root, RootRoles, Signed, Snapshot, Target, TargetCustom, TargetName, Targets,
+    Timestamp, TreeRoot, UtcTime,
 };
 
 pub(crate) const NOW: u64 = 1_900_000_000;

@@ -1,0 +1,13 @@
+//! One bus and the ECUs on it: a programming session each, over ISO-TP, sans-io.
+//!
+//! Every call of a `handle_*` method is followed by a full drain of `poll_transmit` and `poll_report`.
+
+mod feed;
+mod identify;
+mod master;
+mod message;
+mod seat;
+
+pub use self::master::BusMaster;
+pub(crate) use self::message::chain;
+pub use self::message::{EcuError, EcuOrder, EcuReport, Program, SeatConfig};

@@ -1,0 +1,143 @@
+//! The rules that one value alone cannot break.
+
+use std::collections::BTreeMap;
+
+use super::parts::{EcuPart, TransportName};
+use super::{Config, Finding, line_of};
+
+/// The largest 29-bit CAN id.
+const CAN_ID_MAX: u32 = 0x1FFF_FFFF;
+
+/// Every finding about a configuration that parsed.
+pub(super) fn run(config: &Config, text: &str) -> Vec<Finding> {
+    let mut found = Vec::new();
+    vehicle(config, &mut found);
+    endpoints(config, &mut found);
+    buses(config, text, &mut found);
+    ecus(config, text, &mut found);
+    found
+}
+
+fn vehicle(config: &Config, found: &mut Vec<Finding>) {
+    let vin = &config.vehicle.vin;
+    let legal = |c: char| c.is_ascii_digit() || (c.is_ascii_uppercase() && !matches!(c, 'I' | 'O' | 'Q'));
+    if vin.len() != 17 || !vin.chars().all(legal) {
+        let message =
+            format!("`{vin}` is not a VIN: 17 digits and capital letters without I, O and Q (ISO 3779)");
+        found.push(Finding::error("VEH-001", 0, message));
+    }
+}
+
+fn endpoints(config: &Config, found: &mut Vec<Finding>) {
+    let cloud = &config.cloud;
+    if !cloud.url.starts_with("https://") {
+        let message =
+            format!("cloud.url `{}` is not https; metadata and images only travel inside TLS 1.3", cloud.url);
+        found.push(Finding::error("CLD-001", 0, message));
+    }
+    if cloud.transports.is_empty() {
+        let message = "cloud.transports is empty; write [\"h3\", \"h2\"]".to_owned();
+        found.push(Finding::error("CLD-002", 0, message));
+    }
+    if cloud.transports == [TransportName::Http3] {
+        let message =
+            "cloud.transports has no \"h2\": a network that blocks UDP cuts this vehicle off".to_owned();
+        found.push(Finding::warning("CLD-003", 0, message));
+    }
+    if cloud.attempts == 0 {
+        found.push(Finding::error("CLD-004", 0, "cloud.attempts must be 1 or more".to_owned()));
+    }
+    if config.mqtt.url.starts_with("mqtts://") {
+        let message =
+            "mqtt.url: TLS to the broker is not built yet (SPECIFICATION.md, MQTT); put the broker behind a \
+                       local TLS proxy and name it with mqtt://"
+                .to_owned();
+        found.push(Finding::error("MQT-001", 0, message));
+    } else if !config.mqtt.url.starts_with("mqtt://") {
+        found.push(Finding::error(
+            "MQT-002",
+            0,
+            format!("mqtt.url `{}`: write mqtt://host:port", config.mqtt.url),
+        ));
+    } else if !is_loopback(&config.mqtt.url) {
+        let message = "mqtt.url: clear text to a broker on another machine".to_owned();
+        found.push(Finding::warning("MQT-003", 0, message));
+    }
+    if config.mqtt.outbox == 0 {
+        found.push(Finding::error("MQT-004", 0, "mqtt.outbox must be 1 or more".to_owned()));
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.trim_start_matches("mqtt://");
+    host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]")
+}
+
+fn buses(config: &Config, text: &str, found: &mut Vec<Finding>) {
+    let mut names = BTreeMap::new();
+    for bus in &config.buses {
+        let (line, bus) = (line_of(text, bus.span().start), bus.get_ref());
+        if let Some(before) = names.insert(&bus.name, line) {
+            let message = format!("bus `{}` is already there (line {before}); rename one of them", bus.name);
+            found.push(Finding::error("BUS-001", line, message));
+        }
+        if let Err(error) = bus.url.parse::<canfd::bus::BusUrl>() {
+            found.push(Finding::error("BUS-002", line, format!("bus `{}`: {error}", bus.name)));
+        }
+        if !(10_000..=1_000_000).contains(&bus.nominal_bit_rate) {
+            let message = format!("bus `{}`: nominal_bit_rate is in bit/s, 10000 to 1000000", bus.name);
+            found.push(Finding::error("BUS-003", line, message));
+        }
+        if !(bus.nominal_bit_rate..=8_000_000).contains(&bus.data_bit_rate) {
+            let message = format!(
+                "bus `{}`: data_bit_rate is in bit/s, from the nominal bit rate to 8000000",
+                bus.name
+            );
+            found.push(Finding::error("BUS-004", line, message));
+        }
+    }
+}
+
+fn ecus(config: &Config, text: &str, found: &mut Vec<Finding>) {
+    let mut serials = BTreeMap::new();
+    let mut ids = BTreeMap::new();
+    for ecu in &config.ecus {
+        let (line, ecu) = (line_of(text, ecu.span().start), ecu.get_ref());
+        ecu_references(config, ecu, line, found);
+        if let Some(before) = serials.insert(&ecu.serial, line) {
+            let message = format!("ECU `{}` is already there (line {before})", ecu.serial);
+            found.push(Finding::error("ECU-002", line, message));
+        }
+        for id in [ecu.request_id, ecu.response_id] {
+            if id > CAN_ID_MAX {
+                let message = format!("ECU `{}`: {id:#x} is not a CAN id (29 bit at most)", ecu.serial);
+                found.push(Finding::error("ECU-004", line, message));
+            }
+            if let Some(other) = ids.insert((&ecu.bus, id), &ecu.serial) {
+                let message = format!(
+                    "ECU `{}` and `{other}` share CAN id {id:#x} on bus `{}`: both would answer, and every transfer \
+                     would abort",
+                    ecu.serial, ecu.bus
+                );
+                found.push(Finding::error("ECU-003", line, message));
+            }
+        }
+        if !(1..=2).contains(&ecu.banks) {
+            found.push(Finding::error("ECU-005", line, format!("ECU `{}`: banks is 1 or 2", ecu.serial)));
+        }
+    }
+}
+
+fn ecu_references(config: &Config, ecu: &EcuPart, line: usize, found: &mut Vec<Finding>) {
+    if !config.buses.iter().any(|bus| bus.get_ref().name == ecu.bus) {
+        let message = format!("ECU `{}` is on bus `{}`, which no [[bus]] describes", ecu.serial, ecu.bus);
+        found.push(Finding::error("ECU-001", line, message));
+    }
+    if !config.dialects.contains_key(&ecu.dialect) {
+        let message = format!(
+            "ECU `{}` speaks `{}`, which no [dialect.{}] describes",
+            ecu.serial, ecu.dialect, ecu.dialect
+        );
+        found.push(Finding::error("ECU-006", line, message));
+    }
+}

@@ -1,0 +1,144 @@
+//! The configuration file: one struct per part, unknown keys refused, units in the values.
+//!
+//! [`Config::parse`] gives a configuration that can be used as it stands or a list of [`Finding`]s; there is no
+//! half-checked state. Nothing here opens, binds or connects to anything, except that [`Config::load`] reads the file.
+
+mod check;
+mod finding;
+pub mod parts;
+pub mod reference;
+pub mod units;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+pub use self::finding::{Finding, Findings, Severity};
+use self::parts::{
+    BusPart, CloudPart, ControlPart, EcuPart, LogPart, MqttPart, StatePart, UptanePart, VehiclePart,
+};
+use crate::profiler;
+
+/// Everything the daemon is told before it starts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which vehicle this is.
+    pub vehicle: VehiclePart,
+    /// Where campaigns come from.
+    pub cloud: CloudPart,
+    /// What is trusted from the factory on.
+    pub uptane: UptanePart,
+    /// The broker.
+    pub mqtt: MqttPart,
+    /// What survives a restart, and how much of it.
+    pub state: StatePart,
+    /// The local control socket.
+    #[serde(default)]
+    pub control: ControlPart,
+    /// Log output.
+    #[serde(default)]
+    pub log: LogPart,
+    /// The profiling service.
+    #[serde(default)]
+    pub profile: profiler::config::Config,
+    /// The buses, in any order.
+    #[serde(default, rename = "bus")]
+    pub buses: Vec<toml::Spanned<BusPart>>,
+    /// The ECUs behind them. Their order here has no meaning; a campaign brings its own.
+    #[serde(default, rename = "ecu")]
+    pub ecus: Vec<toml::Spanned<EcuPart>>,
+    /// UDS programming dialects by name.
+    #[serde(default, rename = "dialect")]
+    pub dialects: BTreeMap<String, canfd::uds::profile::Profile>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`Findings`] with at least one error: the file cannot be read, is not TOML, has an unknown key, or breaks a rule.
+    pub fn load(path: &Path) -> Result<(Self, Findings), Findings> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Findings::one(
+                Finding::error("CFG-001", 0, format!("cannot read the configuration file: {error}")),
+                path,
+            )
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks configuration text; `path` is only for the messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`]. On success the findings hold warnings only.
+    pub fn parse(text: &str, path: &Path) -> Result<(Self, Findings), Findings> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(0, |span| line_of(text, span.start));
+            Findings::one(Finding::error("CFG-002", line, error.message().to_owned()), path)
+        })?;
+        let findings = Findings::new(check::run(&config, text), path);
+        if findings.has_errors() { Err(findings) } else { Ok((config, findings)) }
+    }
+}
+
+/// The line, counted from 1, on which the byte at `offset` stands.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<(Config, Findings), Findings> {
+        Config::parse(text, Path::new("test.toml"))
+    }
+
+    fn errors(text: &str) -> String {
+        parse(text).expect_err("the configuration must be refused").to_string()
+    }
+
+    #[test]
+    fn the_reference_file_is_accepted() {
+        let (config, _) = parse(reference::TEXT).unwrap_or_else(|findings| panic!("{findings}"));
+        assert_eq!(config.ecus.len(), 2);
+        assert_eq!(config.buses.len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let text = reference::TEXT.replace("[state]\n", "[state]\nquotta = \"1GiB\"\n");
+        let line = text.lines().position(|it| it.starts_with("quotta")).map(|it| it + 1);
+        let message = errors(&text);
+        assert!(message.contains("quotta"), "{message}");
+        assert!(message.starts_with(&format!("test.toml:{}: [CFG-002]", line.unwrap_or(0))), "{message}");
+    }
+
+    #[test]
+    fn an_ecu_on_a_bus_that_is_not_there_is_refused_at_its_line() {
+        let text = reference::TEXT.replace("bus = \"chassis\"", "bus = \"chasis\"");
+        let message = errors(&text);
+        assert!(message.contains("[ECU-001]") && message.contains("chasis"), "{message}");
+    }
+
+    #[test]
+    fn two_ecus_that_answer_on_one_id_are_refused() {
+        let text = reference::TEXT.replace("response_id = 0x7B2", "response_id = 0x7B1");
+        assert!(errors(&text).contains("[ECU-003]"));
+    }
+
+    #[test]
+    fn a_clear_text_cloud_is_refused() {
+        let text = reference::TEXT.replace("https://", "http://");
+        assert!(errors(&text).contains("[CLD-001]"));
+    }
+
+    #[test]
+    fn a_missing_section_is_an_error_that_names_it() {
+        let text = reference::TEXT.replace("[mqtt]", "[mqqt]");
+        let message = errors(&text);
+        assert!(message.contains("mqqt") || message.contains("mqtt"), "{message}");
+    }
+}

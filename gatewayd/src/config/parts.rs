@@ -1,0 +1,262 @@
+//! The parts of the configuration file, one struct each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::units::{Size, Span};
+
+/// `[vehicle]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VehiclePart {
+    /// Vehicle identification number (ISO 3779): 17 characters, no I, O or Q.
+    pub vin: String,
+}
+
+/// `[cloud]`: the origin that campaigns are fetched from, with mutual TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudPart {
+    /// `https://host:port/`, the directory that holds `director/` and `image/`.
+    pub url: String,
+    /// PEM file with the certificates that may sign the origin's.
+    pub ca: PathBuf,
+    /// PEM file with the gateway's own certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key: a PEM file, or `credential:NAME` for one that systemd passes in.
+    pub key: Secret,
+    /// Transports, tried in this order.
+    #[serde(default = "CloudPart::default_transports")]
+    pub transports: Vec<TransportName>,
+    /// How long a connection may take to stand.
+    #[serde(default = "CloudPart::default_connect_timeout")]
+    pub connect_timeout: Span,
+    /// How long an answer may stay silent before it counts as stalled.
+    #[serde(default = "CloudPart::default_stall_timeout")]
+    pub stall_timeout: Span,
+    /// How often a fetch is tried in a row without a single new byte before its ECU's update is given up.
+    #[serde(default = "CloudPart::default_attempts")]
+    pub attempts: u32,
+    /// How far a download runs ahead of its verification.
+    #[serde(default = "CloudPart::default_read_ahead")]
+    pub read_ahead: Size,
+    /// How often the Director is asked without being told to.
+    #[serde(default = "CloudPart::default_poll_interval")]
+    pub poll_interval: Span,
+}
+
+/// A way to reach the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum TransportName {
+    /// HTTP/3 over QUIC (RFC 9114).
+    #[serde(rename = "h3")]
+    Http3,
+    /// HTTP/2 over TLS and TCP (RFC 9113), for networks that block UDP.
+    #[serde(rename = "h2")]
+    Http2,
+}
+
+impl CloudPart {
+    fn default_transports() -> Vec<TransportName> {
+        vec![TransportName::Http3, TransportName::Http2]
+    }
+    const fn default_connect_timeout() -> Span {
+        Span(Duration::from_secs(5))
+    }
+    const fn default_stall_timeout() -> Span {
+        Span(Duration::from_secs(10))
+    }
+    const fn default_attempts() -> u32 {
+        6
+    }
+    const fn default_read_ahead() -> Size {
+        Size(1 << 20)
+    }
+    const fn default_poll_interval() -> Span {
+        Span(Duration::from_secs(3600))
+    }
+}
+
+/// `[uptane]`: what the vehicle trusts before it has ever been online.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UptanePart {
+    /// The Director repository's first root metadata.
+    pub director_root: PathBuf,
+    /// The Image repository's first root metadata.
+    pub image_root: PathBuf,
+    /// Keys that unwrap the content keys of encrypted images.
+    #[serde(default, rename = "key_encryption_key")]
+    pub key_encryption_keys: Vec<KekPart>,
+}
+
+/// `[[uptane.key_encryption_key]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KekPart {
+    /// The name that metadata calls it by.
+    pub id: String,
+    /// `aes-128-gcm`, `aes-256-gcm` or `sm4-gcm`.
+    pub cipher: String,
+    /// The raw key: a file, or `credential:NAME`.
+    pub key: Secret,
+}
+
+/// `[mqtt]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttPart {
+    /// `mqtt://host:port`.
+    pub url: String,
+    /// MQTT keep-alive.
+    #[serde(default = "MqttPart::default_keep_alive")]
+    pub keep_alive: Span,
+    /// How many messages may wait for the broker; beyond that the oldest telemetry goes first.
+    #[serde(default = "MqttPart::default_outbox")]
+    pub outbox: usize,
+}
+
+impl MqttPart {
+    const fn default_keep_alive() -> Span {
+        Span(Duration::from_secs(15))
+    }
+    const fn default_outbox() -> usize {
+        4096
+    }
+}
+
+/// `[state]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatePart {
+    /// Where the journal and the image store live.
+    pub directory: PathBuf,
+    /// The most the image store may hold.
+    #[serde(default = "StatePart::default_quota")]
+    pub quota: Size,
+}
+
+impl StatePart {
+    const fn default_quota() -> Size {
+        Size(8 << 30)
+    }
+}
+
+/// `[control]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlPart {
+    /// The Unix socket that `gatewayctl` talks to.
+    #[serde(default = "ControlPart::default_socket")]
+    pub socket: PathBuf,
+}
+
+impl ControlPart {
+    fn default_socket() -> PathBuf {
+        PathBuf::from("/run/gatewayd/control.sock")
+    }
+}
+
+impl Default for ControlPart {
+    fn default() -> Self {
+        Self { socket: Self::default_socket() }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPart {
+    /// A `tracing` filter, for example `info` or `gatewayd=debug,warn`.
+    #[serde(default = "LogPart::default_filter")]
+    pub filter: String,
+}
+
+impl LogPart {
+    fn default_filter() -> String {
+        "info".to_owned()
+    }
+}
+
+impl Default for LogPart {
+    fn default() -> Self {
+        Self { filter: Self::default_filter() }
+    }
+}
+
+/// `[[bus]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusPart {
+    /// What `[[ecu]]` entries call it.
+    pub name: String,
+    /// `can:IFNAME` or `virtual:/path/to/socket`.
+    pub url: String,
+    /// Nominal bit rate in bit/s, as the link is set up.
+    pub nominal_bit_rate: u32,
+    /// Data-phase bit rate in bit/s, as the link is set up.
+    pub data_bit_rate: u32,
+}
+
+/// `[[ecu]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EcuPart {
+    /// Uptane ECU serial, unique in the vehicle.
+    pub serial: String,
+    /// Uptane hardware identifier.
+    pub hardware_id: String,
+    /// The bus it is on.
+    pub bus: String,
+    /// CAN id it listens on (above 0x7FF: 29 bit).
+    pub request_id: u32,
+    /// CAN id it answers on (above 0x7FF: 29 bit).
+    pub response_id: u32,
+    /// CAN id for requests to all ECUs of the bus.
+    pub functional_id: u32,
+    /// One bank is only erased once the whole image lies verified in the store; two are streamed into.
+    #[serde(default = "EcuPart::default_banks")]
+    pub banks: u8,
+    /// The `[dialect.NAME]` it speaks.
+    pub dialect: String,
+}
+
+impl EcuPart {
+    const fn default_banks() -> u8 {
+        1
+    }
+}
+
+/// Where a secret is kept; never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Secret {
+    /// A file, by path.
+    File(PathBuf),
+    /// A systemd credential, by name (`LoadCredential=`).
+    Credential(String),
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        text.strip_prefix("credential:")
+            .map_or_else(|| Self::File(PathBuf::from(&text)), |name| Self::Credential(name.to_owned()))
+    }
+}
+
+impl Secret {
+    /// The file to read the secret from.
+    ///
+    /// # Errors
+    /// A message that says what to do, where a credential is named but the service manager passed none.
+    pub fn path(&self, credentials: Option<&std::path::Path>) -> Result<PathBuf, String> {
+        match self {
+            Self::File(path) => Ok(path.clone()),
+            Self::Credential(name) => credentials.map(|dir| dir.join(name)).ok_or_else(|| {
+                format!("credential `{name}` is not there; add `LoadCredential={name}:FILE` to the unit")
+            }),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What `gatewayctl status --json` prints. Fields are only ever added.
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// The vehicle.
+    pub vin: String,
+    /// How often the daemon has been started on this journal.
+    pub boot: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// The campaign under way, or the last one.
+    pub campaign: Option<CampaignStatus>,
+    /// Every configured ECU.
+    pub ecus: Vec<EcuStatus>,
+    /// The broker.
+    pub broker: BrokerStatus,
+    /// Where the workers run.
+    pub workers: Vec<WorkerStatus>,
+    /// Capture back end of the profiling service, or why there is none.
+    pub profiler: String,
+}
+
+/// A campaign.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignStatus {
+    /// Its name.
+    pub campaign: String,
+    /// Its trace id.
+    pub ota_trace_id: String,
+    /// `running` or `finished`.
+    pub state: String,
+}
+
+/// One ECU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcuStatus {
+    /// Uptane ECU serial.
+    pub serial: String,
+    /// Its bus.
+    pub bus: String,
+    /// Stage code, `IDLE` where nothing is under way.
+    pub stage: String,
+    /// The version it last reported.
+    pub version: Option<String>,
+    /// The version it is being brought to.
+    pub target: Option<String>,
+    /// Bytes done in this stage.
+    pub done: u64,
+    /// Bytes to do in this stage.
+    pub total: u64,
+    /// Why it failed, and what its old software does now.
+    pub error: Option<String>,
+}
+
+/// The broker link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerStatus {
+    /// Whether the broker has us.
+    pub connected: bool,
+    /// Messages waiting in the outbox.
+    pub waiting: u64,
+    /// Messages dropped since the start.
+    pub dropped: u64,
+}
+
+/// One worker thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Thread name.
+    pub name: String,
+    /// The CPUs the kernel gave it, as a cpulist.
+    pub cpus: String,
+}

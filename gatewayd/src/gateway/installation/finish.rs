@@ -1,0 +1,114 @@
+//! How an installation ends.
+
+use ota::journal::{Failure, Phase};
+use ota::stage::{Attestation, Detail, Stage, Status};
+
+use super::{Installation, Step};
+use crate::bus::EcuOrder;
+use crate::gateway::context::Context;
+use crate::gateway::message::StoreOperation;
+use crate::gateway::pipeline::PipelineError;
+use crate::gateway::report::{Reporter, reason};
+
+impl Installation {
+    /// The ECU says it runs the new version.
+    pub(super) fn finish(&mut self, context: &mut Context<'_>, reporter: &mut Reporter, version: String) {
+        let detail = Detail {
+            attested_by: Some(Attestation::Gateway),
+            ..reason("ACTIVATED", format!("the ECU reports version {version}"))
+        };
+        self.version = Some(version);
+        // An ECU that turned out to be current is finished from the middle of the sequence.
+        for stage in reporter.open_stages(self.around.ecu) {
+            if stage != Stage::Activate {
+                reporter.end(context, self.on_bus(), stage, Status::Skipped, None);
+            }
+        }
+        reporter.end(context, self.on_bus(), Stage::Activate, Status::Ok, Some(detail));
+        self.close(context);
+    }
+
+    /// The ECU ran the new version before anything was done, or a restart came between activation and its record.
+    pub(super) fn finish_current(&mut self, context: &mut Context<'_>, reporter: &mut Reporter) {
+        let version = self.version.clone().unwrap_or_default();
+        let detail = Detail {
+            attested_by: Some(Attestation::Gateway),
+            ..reason("CURRENT", format!("the ECU already runs version {version}"))
+        };
+        let status = if self.record.phase == Phase::Activated { Status::Ok } else { Status::Skipped };
+        reporter.end(context, self.on_bus(), Stage::Activate, status, Some(detail));
+        self.close(context);
+    }
+
+    fn close(&mut self, context: &mut Context<'_>) {
+        let version = self.custom.version.clone();
+        self.advance(context, Phase::Done { version });
+        self.progress = (self.layout().plain_size(), self.layout().plain_size());
+        self.release(context);
+    }
+
+    /// A pipeline gave up; nothing of this image goes any further.
+    pub(super) fn fail_pipeline(
+        &mut self,
+        context: &mut Context<'_>,
+        reporter: &mut Reporter,
+        error: &PipelineError,
+    ) {
+        let detail = Detail { chunk: error.chunk(), ..reason(error.code(), error.to_string()) };
+        self.end_failed(context, reporter, detail);
+    }
+
+    /// The end of an installation whose ECU still runs what it ran before, or is told to give up.
+    pub(super) fn end_failed(&mut self, context: &mut Context<'_>, reporter: &mut Reporter, detail: Detail) {
+        let touched = self.holds_bus();
+        if touched {
+            context.order(self.around.ecu, EcuOrder::Cancel);
+        }
+        let lost = touched && !self.streams();
+        self.end_failed_on_ecu(context, reporter, detail, lost);
+    }
+
+    /// The end of an installation; `lost` says whether the ECU is without its software.
+    pub(super) fn end_failed_on_ecu(
+        &mut self,
+        context: &mut Context<'_>,
+        reporter: &mut Reporter,
+        detail: Detail,
+        lost: bool,
+    ) {
+        let touched = self.record.touched;
+        let message = detail.message.clone();
+        let code = detail.code.clone();
+        let open = reporter.open_stages(self.around.ecu);
+        let stage = open.last().copied().unwrap_or(Stage::PreCheck);
+        for stage in open {
+            reporter.end(context, self.on_bus(), stage, Status::Failed, Some(detail.clone()));
+        }
+        if touched {
+            reporter.start(context, self.on_bus(), Stage::Rollback);
+            let (status, text) = if lost {
+                (Status::Failed, "the ECU is without its software and waits in its boot loader")
+            } else {
+                (Status::Ok, "the ECU goes on running its old software")
+            };
+            reporter.end(context, self.on_bus(), Stage::Rollback, status, Some(reason("OLD_SOFTWARE", text)));
+        }
+        self.advance(context, Phase::Failed(Failure { stage, code, message }));
+        self.release(context);
+    }
+
+    /// Gives back everything that is held: the pipeline, the store, the bus.
+    fn release(&mut self, context: &mut Context<'_>) {
+        if let Some(mut pipeline) = self.pipeline.take() {
+            pipeline.cancel(context);
+        }
+        if !self.streams() {
+            let (image, tree) = self.store_names();
+            context.store(&image, StoreOperation::Remove);
+            context.store(&tree, StoreOperation::Remove);
+        }
+        self.writes.clear();
+        self.marks.clear();
+        self.step = Step::Over;
+    }
+}

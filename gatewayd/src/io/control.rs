@@ -1,0 +1,112 @@
+//! The control socket: many short conversations, each with a deadline.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::control::{Answer, MAX_REQUEST, Request};
+
+/// Conversations at a time.
+const CONVERSATIONS: usize = 16;
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A question for the event loop and the way its answer goes back.
+#[derive(Debug)]
+pub struct Question {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// The listening socket; its file goes away with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl ControlSocket {
+    /// Listens at `path`, for the daemon's user and group only.
+    ///
+    /// # Errors
+    /// The system's, with the path, where it cannot.
+    pub fn bind(path: &Path, questions: mpsc::Sender<Question>) -> std::io::Result<Self> {
+        let named =
+            |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(named)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(named(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(named)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(named)?;
+        let task = tokio::spawn(listen(listener, questions));
+        Ok(Self { path: path.to_owned(), task })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.task.abort();
+        // A file that is already gone is what we want.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
+    let mut conversations = JoinSet::new();
+    loop {
+        while conversations.len() >= CONVERSATIONS {
+            conversations.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let questions = questions.clone();
+                conversations.spawn(async move {
+                    if tokio::time::timeout(PATIENCE, converse(stream, questions)).await.is_err() {
+                        tracing::debug!("a control conversation took too long");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while conversations.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: UnixStream, questions: mpsc::Sender<Question>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(reader.take(MAX_REQUEST as u64 + 1));
+    if reader.read_until(b'\n', &mut line).await.is_err() {
+        return;
+    }
+    let answer = match Request::parse(&line) {
+        Err(message) => Answer::Error { message },
+        Ok(request) => {
+            let (sender, receiver) = oneshot::channel();
+            let asked = questions.send(Question { request, answer: sender }).await;
+            match (asked, receiver.await) {
+                (Ok(()), Ok(answer)) => answer,
+                _ => Answer::Error { message: "the daemon is stopping".to_owned() },
+            }
+        }
+    };
+    if let Ok(mut text) = serde_json::to_vec(&answer) {
+        text.push(b'\n');
+        // An asker that has left needs no answer.
+        let _ = writer.write_all(&text).await;
+    }
+}

@@ -1,0 +1,10 @@
+//! The outside world, one adapter per thing. Adapters move bytes; they decide nothing.
+
+pub mod can;
+pub mod cloud;
+pub mod control;
+pub mod crypto;
+pub mod journal;
+pub mod mqtt;
+pub mod outbox;
+pub mod store;

@@ -1,0 +1,72 @@
+//! The service manager: readiness, watchdog, reload, credentials (sd_notify(3), systemd.exec(5)).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// A connection to the service manager; silent where there is none.
+#[derive(Debug)]
+pub struct ServiceManager {
+    watchdog: Option<Duration>,
+}
+
+impl ServiceManager {
+    /// Reads what the service manager has put into the environment.
+    pub fn from_env() -> Self {
+        Self { watchdog: sd_notify::watchdog_enabled() }
+    }
+
+    /// How often [`ServiceManager::alive`] must be called: a third of the watchdog's patience.
+    pub fn ping_interval(&self) -> Option<Duration> {
+        self.watchdog.map(ping_interval)
+    }
+
+    /// The daemon does its work from now on.
+    pub fn ready(&self, status: &str) {
+        notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// One line for `systemctl status`.
+    pub fn status(&self, status: &str) {
+        notify(&[NotifyState::Status(status)]);
+    }
+
+    /// The work loop is turning. Called from the loop itself, never from a timer thread.
+    pub fn alive(&self) {
+        notify(&[NotifyState::Watchdog]);
+    }
+
+    /// The daemon is on its way out.
+    pub fn stopping(&self) {
+        notify(&[NotifyState::Stopping]);
+    }
+
+    /// Where the service manager has put our credentials.
+    pub fn credentials() -> Option<PathBuf> {
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+    }
+}
+
+fn ping_interval(patience: Duration) -> Duration {
+    patience / 3
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager does not listen");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn even_an_impatient_watchdog_is_pinged_three_times() {
+        for patience in [Duration::from_millis(30), Duration::from_secs(1), Duration::from_secs(300)] {
+            assert!(ping_interval(patience) * 3 <= patience);
+            assert!(!ping_interval(patience).is_zero());
+        }
+    }
+}
