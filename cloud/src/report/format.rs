@@ -40,7 +40,7 @@ pub(crate) fn duration(milliseconds: u64) -> String {
         0..1000 => format!("{milliseconds} ms"),
         1000..60_000 => format!("{} s", three_digits(precise(milliseconds) / 1e3)),
         _ => {
-            let seconds = (milliseconds + 500) / 1000;
+            let seconds = milliseconds.saturating_add(500) / 1000;
             format!("{} min {:02} s", seconds / 60, seconds % 60)
         }
     }
