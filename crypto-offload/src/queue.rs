@@ -6,13 +6,15 @@
 //! device can cost time but no update. What a device says *for* data is believed; a device that has passed its
 //! questions and then lets forged data through is not caught here.
 
+mod entry;
 mod lane;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Kind, Refused, RefusedReason};
-use crate::job::{Completion, Job, JobError, JobId, Operation, Outcome, Verdict};
+use crate::job::{Completion, Job, JobError, JobId, Outcome, Verdict};
+use entry::Entry;
 use lane::{Answer, Lane};
 
 /// Bounds and waits of a [`Queue`].
@@ -20,7 +22,7 @@ use lane::{Answer, Lane};
 pub struct Limits {
     /// Jobs in the queue, from submission until their completion was handed out.
     pub max_jobs: usize,
-    /// Bytes of data in those jobs ([`Operation::len`]). A job that is at a device is held twice, since a device that
+    /// Bytes of data in those jobs ([`crate::job::Operation::len`]). A job that is at a device is held twice, since a device that
     /// hangs does not give its buffer back; so memory is at most twice this.
     pub max_bytes: usize,
     /// How long a device may take over one job before it counts as hung. It gets no more than half of the time that
@@ -99,32 +101,6 @@ pub struct Queue {
     counters: Counters,
 }
 
-/// A job that was taken in and has no result yet.
-#[derive(Debug)]
-struct Entry {
-    id: JobId,
-    deadline: Instant,
-    bytes: usize,
-    shape: Shape,
-    /// `None` while the only copy is at an engine.
-    operation: Option<Operation>,
-    /// By lane: whether it has had this job.
-    tried: Vec<bool>,
-    /// The device that answered in the negative, while the CPU looks into it.
-    accuser: Option<usize>,
-    /// What the last engine that failed said.
-    failure: JobError,
-}
-
-/// What an answer to a question must look like.
-#[derive(Clone, Copy, Debug)]
-enum Shape {
-    Chunk { plain_len: Option<usize>, running: usize },
-    Digest { len: usize },
-    Opened { plain_len: Option<usize> },
-    Signature,
-}
-
 impl Queue {
     /// A queue over `engines`, the preferred one first, the CPU last.
     pub fn new(limits: Limits, engines: Vec<Box<dyn Engine>>) -> Self {
@@ -157,16 +133,7 @@ impl Queue {
         }
         self.counters.submitted += 1;
         self.bytes += bytes;
-        let entry = Entry {
-            id: job.id,
-            deadline: job.deadline,
-            bytes,
-            shape: Shape::of(&job.operation),
-            operation: Some(job.operation),
-            tried: vec![false; self.lanes.len()],
-            accuser: None,
-            failure: JobError::Engine("no engine is working"),
-        };
+        let entry = Entry::new(job, self.lanes.len());
         let key = self.ticket();
         self.entries.insert(key, entry);
         self.waiting.push_back(key);
@@ -260,14 +227,7 @@ impl Queue {
 
     fn place(&mut self, now: Instant, key: u64) {
         let Some(entry) = self.entries.get(&key) else { return };
-        let Some(operation) = &entry.operation else { return };
-        let may = |(at, lane): (usize, &Lane)| {
-            !entry.tried[at]
-                && lane.supports(operation)
-                && (entry.accuser.is_none() || lane.kind() == Kind::Software)
-        };
-        let candidates: Vec<usize> =
-            self.lanes.iter().enumerate().filter(|&lane| may(lane)).map(|(at, _)| at).collect();
+        let candidates = entry.candidates(&self.lanes);
         let mut in_use = candidates.iter().copied().filter(|&at| self.lanes[at].is_in_use()).peekable();
         if in_use.peek().is_none() {
             // A device that is out of use may be the only one: the job waits for it unless engines have failed it
@@ -344,7 +304,7 @@ impl Queue {
         let device = self.lanes[lane].kind() == Kind::Device;
         let failure = match &result {
             Err(error @ (JobError::Engine(_) | JobError::Deadline)) => Some(error.clone()),
-            Ok(outcome) if !entry.shape.fits(outcome) => {
+            Ok(outcome) if !entry.is_answered_by(outcome) => {
                 Some(JobError::Engine("engine gave no answer to the question"))
             }
             _ => None,
@@ -359,13 +319,16 @@ impl Queue {
             return;
         }
         let negative = matches!(result, Err(_) | Ok(Outcome::Signature(Verdict::Invalid)));
-        if device && negative && confirmable(&self.lanes, entry) {
-            self.counters.confirmations += 1;
-            entry.accuser = Some(lane);
-            self.waiting.push_back(key);
-            return;
-        }
         let accuser = entry.accuser;
+        if device && negative {
+            entry.accuser = Some(lane);
+            // With an accuser, only the CPU may have the job; where there is none, the device's word is all there is.
+            if !entry.candidates(&self.lanes).is_empty() {
+                self.counters.confirmations += 1;
+                self.waiting.push_back(key);
+                return;
+            }
+        }
         self.finish(key, result);
         if let Some(accuser) = accuser.filter(|_| !negative) {
             self.counters.wrong_answers += 1;
@@ -398,46 +361,6 @@ impl Queue {
     fn finish(&mut self, key: u64, result: Result<Outcome, JobError>) {
         if let Some(entry) = self.entries.remove(&key) {
             self.done.push_back((entry.bytes, Completion { id: entry.id, result }));
-        }
-    }
-}
-
-/// Whether the CPU could look into this job.
-fn confirmable(lanes: &[Lane], entry: &Entry) -> bool {
-    lanes.iter().zip(&entry.tried).any(|(lane, &tried)| {
-        let able = entry.operation.as_ref().is_some_and(|operation| lane.supports(operation));
-        lane.kind() == Kind::Software && !tried && able
-    })
-}
-
-impl Shape {
-    fn of(operation: &Operation) -> Self {
-        use crate::job::Cipher;
-        match operation {
-            Operation::Chunk(chunk) => Self::Chunk {
-                plain_len: match chunk.seal {
-                    Some(_) => chunk.data.len().checked_sub(Cipher::TAG_LEN),
-                    None => Some(chunk.data.len()),
-                },
-                running: chunk.running.len(),
-            },
-            Operation::Digest { algorithm, .. } => Self::Digest { len: algorithm.digest_len() },
-            Operation::Open { data, .. } => {
-                Self::Opened { plain_len: data.len().checked_sub(Cipher::TAG_LEN) }
-            }
-            Operation::VerifySignature { .. } => Self::Signature,
-        }
-    }
-
-    fn fits(self, outcome: &Outcome) -> bool {
-        match (self, outcome) {
-            (Self::Chunk { plain_len, running: count }, Outcome::Chunk { data, running }) => {
-                plain_len == Some(data.len()) && running.len() == count
-            }
-            (Self::Digest { len }, Outcome::Digest(digest)) => digest.as_bytes().len() == len,
-            (Self::Opened { plain_len }, Outcome::Opened(data)) => plain_len == Some(data.len()),
-            (Self::Signature, Outcome::Signature(_)) => true,
-            _ => false,
         }
     }
 }

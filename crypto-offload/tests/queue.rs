@@ -133,6 +133,22 @@ fn a_device_answers_its_questions_before_it_gets_a_job() {
 }
 
 #[test]
+fn a_device_that_answers_its_questions_wrongly_never_gets_a_job() {
+    for fault in [Fault::Fail, Fault::RejectAll, Fault::Babble] {
+        let (engine, control) = FaultyEngine::new("device").unwrap();
+        control.set(fault);
+        let engines: Vec<Box<dyn Engine>> = vec![Box::new(engine), Box::new(SoftwareEngine::new().unwrap())];
+        let queue = Queue::new(limits(), engines);
+        let mut bench = Bench { queue, devices: vec![control], now: Instant::now() };
+        for id in 0..20 {
+            bench.submit(id, genuine(), 1000 * MS).unwrap();
+            assert_opened(&bench.run_for(1000 * MS), &[id]);
+        }
+        assert_eq!((bench.queue.counters().admitted, bench.queue.counters().redone), (0, 0), "{fault:?}");
+    }
+}
+
+#[test]
 fn jobs_do_not_wait_for_a_device_that_is_being_asked() {
     let (engine, control) = FaultyEngine::new("device").expect("a sound build");
     control.set(Fault::Stall);
@@ -282,6 +298,15 @@ fn without_another_engine_a_failure_or_a_hang_is_the_answer() {
         assert_eq!(completions[0].result, Err(expected));
         assert!(bench.queue.is_empty());
     }
+}
+
+#[test]
+fn without_the_cpu_a_devices_refusal_is_the_answer() {
+    let mut bench = Bench::with(limits(), 2, false);
+    bench.submit(1, forged(), 1000 * MS).unwrap();
+    let completions = bench.drain();
+    assert_eq!(completions[0].result, Err(JobError::TagMismatch(Cipher::Sm4Gcm)));
+    assert_eq!((bench.queue.counters().confirmations, bench.in_use()), (0, vec![true, true]));
 }
 
 #[test]

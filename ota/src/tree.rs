@@ -43,14 +43,12 @@ pub enum TreeError {
         found: usize,
     },
     /// The server's fault: the node is not the one that was signed.
-    #[error("node {index} of level {level} does not match the signed tree (is {found}, expected {expected})")]
+    #[error("node {index} of level {level} hashes to {found}, which is not what the signed tree says")]
     NodeMismatch {
         /// The node's level.
         level: u8,
         /// The node's index in its level.
         index: u64,
-        /// What the level above, or the signed root, says.
-        expected: Digest,
         /// What the received bytes hash to.
         found: Digest,
     },

@@ -227,4 +227,31 @@ mod tests {
             assert_eq!(read_rsa(&spki).is_some(), good, "{} {exponent:?}", modulus.len());
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_and_no_damage_is_more_than_an_error(
+            text in ".{0,200}",
+            body in proptest::collection::vec(proptest::num::u8::ANY, 0..600),
+            at in proptest::num::usize::ANY,
+            bit in 0..8_u32,
+        ) {
+            let mut damaged = rsa_spki(&modulus(256), &[1, 0, 1]);
+            let at = at % damaged.len();
+            damaged[at] ^= 1 << bit;
+            for spki in [body, damaged] {
+                for scheme in [
+                    SignatureScheme::EcdsaSha2Nistp256,
+                    SignatureScheme::RsaPssSha256,
+                    SignatureScheme::Sm2Sm3,
+                ] {
+                    // What is read at all is read as what was written.
+                    if let Ok(key) = PublicKey::from_tuf(scheme, &pem::encode(LABEL, &spki)) {
+                        proptest::prop_assert_eq!(PublicKey::from_tuf(scheme, &key.to_tuf()), Ok(key));
+                    }
+                    proptest::prop_assert!(PublicKey::from_tuf(scheme, &text).is_err());
+                }
+            }
+        }
+    }
 }

@@ -148,7 +148,7 @@ impl Lane {
         if self.kind() == Kind::Software {
             return Vec::new();
         }
-        let wait = probation * 2_u32.pow(self.failures_in_a_row.min(MAX_DOUBLINGS));
+        let wait = probation.saturating_mul(1 << self.failures_in_a_row.min(MAX_DOUBLINGS));
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.state = State::Down { until: Some(now + wait) };
         std::mem::take(&mut self.in_flight).into_values().map(|(key, _)| key).collect()

@@ -6,8 +6,9 @@ use sm3::Sm3;
 
 use crate::job::{Digest, HashAlgorithm, HashState, JobError};
 
-/// More than this many bytes no state may claim: SHA-256 and SM3 count bits in 64 bits.
-const MAX_HASHED: u64 = u64::MAX / 8;
+/// More than this many bytes no state may claim: SHA-256 and SM3 count bits in 64 bits, and the half above this is left
+/// for what is hashed next.
+const MAX_HASHED: u64 = 1 << 60;
 
 /// A running hash.
 #[derive(Clone, Debug)]

@@ -87,7 +87,7 @@ impl TreeCursor {
         }
         let found = node_digest(self.shape.algorithm(), level, index, bytes, verifier);
         if found != expected {
-            return Err(TreeError::NodeMismatch { level, index, expected, found });
+            return Err(TreeError::NodeMismatch { level, index, found });
         }
         if let Some(slot) = self.path.get_mut(usize::from(level)) {
             *slot = Some(Node { index, bytes: bytes.to_vec() });
@@ -181,7 +181,7 @@ mod tests {
             let mut cursor = TreeCursor::new(shape.clone(), tree.root);
             let error = seek(&mut cursor, &file, 5).unwrap_err();
             assert!(
-                matches!(error, TreeError::NodeMismatch { level: found, index: 0, .. } if found == level),
+                matches!(error, TreeError::NodeMismatch { level: at, index: 0, .. } if at == level),
                 "{error}"
             );
             assert_eq!(cursor.leaf(5), None);

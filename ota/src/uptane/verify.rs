@@ -8,16 +8,19 @@ use std::collections::VecDeque;
 use crypto_offload::job::Verifier;
 use serde::{Deserialize, Serialize};
 
-use super::metadata::{Repository, Role};
-use super::target::{CampaignInfo, Hashes, Target};
+use super::hashes::Hashes;
+use super::metadata::Repository;
+use super::target::{CampaignInfo, Target, TargetCustom, TargetError};
 use super::time::UtcTime;
 use crate::name::{EcuSerial, HardwareIdentifier, TargetName, Vin};
 
 mod assign;
 mod error;
+mod trusted;
 mod walk;
 
 pub use error::{Attack, Document, FetchFailure, VerifyError};
+pub use trusted::{Persist, TrustedMetadata, TrustedRepository};
 use walk::Walk;
 
 /// The vehicle that the metadata must be for.
@@ -41,60 +44,6 @@ pub struct EcuIdentity {
     /// The hashes of the stored image it runs, as metadata listed them; `None` where that is not known, and any
     /// assignment is therefore new.
     pub installed: Option<Hashes>,
-}
-
-/// The files of one repository that were verified last, byte for byte as the store kept them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedRepository {
-    /// The newest trusted root. The first one comes with the vehicle.
-    pub root: Vec<u8>,
-    /// The newest trusted timestamp.
-    pub timestamp: Option<Vec<u8>>,
-    /// The newest trusted snapshot.
-    pub snapshot: Option<Vec<u8>>,
-    /// The newest trusted targets.
-    pub targets: Option<Vec<u8>>,
-}
-
-impl TrustedRepository {
-    /// A repository of which nothing but the root is known.
-    pub const fn new(root: Vec<u8>) -> Self {
-        Self { root, timestamp: None, snapshot: None, targets: None }
-    }
-
-    /// Does to these files what a store must do on [`Event::Persist`].
-    pub fn persist(&mut self, persist: &Persist) {
-        if persist.forget_timestamp_and_snapshot {
-            self.timestamp = None;
-            self.snapshot = None;
-        }
-        let bytes = persist.bytes.clone();
-        match persist.role {
-            Role::Root => self.root = bytes,
-            Role::Timestamp => self.timestamp = Some(bytes),
-            Role::Snapshot => self.snapshot = Some(bytes),
-            Role::Targets => self.targets = Some(bytes),
-        }
-    }
-}
-
-/// The trusted files of both repositories.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedMetadata {
-    /// The Director repository.
-    pub director: TrustedRepository,
-    /// The Image repository.
-    pub image: TrustedRepository,
-}
-
-impl TrustedMetadata {
-    /// Does to these files what a store must do on [`Event::Persist`].
-    pub fn persist(&mut self, persist: &Persist) {
-        match persist.repository {
-            Repository::Director => self.director.persist(persist),
-            Repository::Image => self.image.persist(persist),
-        }
-    }
 }
 
 /// How much a repository may send, so that none can send for ever.
@@ -140,24 +89,6 @@ pub enum Event {
     NothingNew(NothingNew),
 }
 
-/// A file is trusted from now on, and replaces its predecessor.
-///
-/// Files come in the order in which they were verified, and each is to be on disk before the next: a power cut in
-/// between leaves a store from which the next cycle goes on, and never one that would accept an older file than
-/// before. One `Persist` is one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Persist {
-    /// Whose file.
-    pub repository: Repository,
-    /// Which file.
-    pub role: Role,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// In the same transaction, remove the repository's timestamp and snapshot: this root changed their keys, which
-    /// is how a repository recovers from a thief who gave them versions no honest one could reach.
-    pub forget_timestamp_and_snapshot: bool,
-}
-
 /// What is to be installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
@@ -171,15 +102,55 @@ pub struct Verified {
     pub current: Vec<EcuSerial>,
 }
 
-/// One ECU and its new image.
+/// One ECU and its new image, as the Director lists it. The Image repository says the same of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "AssignmentText")]
 pub struct Assignment {
     /// The ECU.
     pub serial: EcuSerial,
     /// The image's name.
     pub name: TargetName,
-    /// The image, as the Director lists it.
-    pub target: Target,
+    /// Bytes of the stored file.
+    pub length: u64,
+    /// Digests of the stored file.
+    pub hashes: Hashes,
+    /// What a gateway needs to know on top.
+    pub custom: TargetCustom,
+}
+
+impl Assignment {
+    /// Where the stored file lies on the static file server: `image/targets/<hash>.<name>`. `None` without a known
+    /// hash, which no verified assignment is.
+    pub fn path(&self) -> Option<String> {
+        self.hashes.target_path(&self.name).map(|path| format!("image/{path}"))
+    }
+
+    /// Where the chunk tree lies: beside the stored file, with `.tree` at the end of its name.
+    pub fn tree_path(&self) -> Option<String> {
+        self.path().map(|path| path + ".tree")
+    }
+}
+
+/// An assignment from a journal, before its fields were held against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AssignmentText {
+    serial: EcuSerial,
+    name: TargetName,
+    length: u64,
+    hashes: Hashes,
+    custom: TargetCustom,
+}
+
+impl TryFrom<AssignmentText> for Assignment {
+    type Error = TargetError;
+
+    fn try_from(text: AssignmentText) -> Result<Self, TargetError> {
+        let AssignmentText { serial, name, length, hashes, custom } = text;
+        let target = Target { length, hashes, custom: Some(custom.clone()) };
+        target.check()?;
+        Ok(Self { serial, name, length, hashes, custom })
+    }
 }
 
 /// There is nothing to install.
@@ -223,10 +194,12 @@ impl Verification {
         limits: Limits,
         verifier: &dyn Verifier,
     ) -> Result<Self, VerifyError> {
-        let base = format!("director/{}", vehicle.vin);
+        let walk = |repository: Repository, stored| {
+            Walk::new(repository, repository.folder(&vehicle.vin), stored, limits, verifier)
+        };
         Ok(Self {
-            director: Walk::new(Repository::Director, base, trusted.director, limits, verifier)?,
-            image: Walk::new(Repository::Image, "image".to_owned(), trusted.image, limits, verifier)?,
+            director: walk(Repository::Director, trusted.director)?,
+            image: walk(Repository::Image, trusted.image)?,
             vehicle,
             phase: Phase::Director,
             asked: false,

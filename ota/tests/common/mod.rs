@@ -6,56 +6,57 @@ use std::collections::BTreeMap;
 use crypto_offload::job::{Digest, HashAlgorithm, SignatureScheme, Verifier};
 use crypto_offload::signing::SigningKey;
 use crypto_offload::software::SoftwareVerifier;
+use ota::image::ChunkLayout;
 use ota::uptane::verify::{
-    EcuIdentity, Event, FetchFailure, Limits, NothingNew, TrustedMetadata, TrustedRepository, VehicleIdentity,
-    Verification, Verified, VerifyError,
+    EcuIdentity, Event, FetchFailure, Limits, NothingNew, TrustedMetadata, TrustedRepository,
+    VehicleIdentity, Verification, Verified, VerifyError,
 };
 use ota::uptane::{
-    CampaignInfo, Chunks, EcuAssignment, EcuSerial, Hashes, Key, KeyId, MetaFile, Role, RoleKeys, RoleMetadata,
-    Root, RootRoles, Signed, Snapshot, Target, TargetCustom, TargetName, Targets, Timestamp, TreeRoot, UtcTime,
+    CampaignInfo, Chunks, EcuAssignment, EcuSerial, Hashes, Key, KeyId, MetaFile, Role, RoleKeys,
+    RoleMetadata, Root, RootRoles, Signed, Snapshot, Target, TargetCustom, TargetName, Targets, Timestamp,
+    TreeRoot, UtcTime,
 };
-use ota::image::ChunkLayout;
 
-pub const NOW: u64 = 1_900_000_000;
-pub const EXPIRES: u64 = NOW + 1000;
-pub const VIN: &str = "WDB9066331S123456";
+pub(crate) const NOW: u64 = 1_900_000_000;
+pub(crate) const EXPIRES: u64 = NOW + 1000;
+pub(crate) const VIN: &str = "WDB9066331S123456";
 
-pub fn utc(unix: u64) -> UtcTime {
+pub(crate) fn utc(unix: u64) -> UtcTime {
     UtcTime::from_unix(unix)
 }
 
 /// One key and its id.
-pub struct Signer {
-    pub key: SigningKey,
-    pub id: KeyId,
+pub(crate) struct Signer {
+    pub(crate) key: SigningKey,
+    pub(crate) id: KeyId,
 }
 
 impl Signer {
-    pub fn new(scheme: SignatureScheme) -> Self {
+    pub(crate) fn new(scheme: SignatureScheme) -> Self {
         let key = SigningKey::generate(scheme).unwrap();
         let id = Key::from_public(&key.public().unwrap()).id(&SoftwareVerifier);
         Self { key, id }
     }
 
-    pub fn sign<T: RoleMetadata>(&self, metadata: &mut Signed<T>) {
+    pub(crate) fn sign<T: RoleMetadata>(&self, metadata: &mut Signed<T>) {
         metadata.sign_with(|bytes| (self.id, self.key.sign(bytes).unwrap()));
     }
 }
 
 /// One repository: its keys, and its files by path.
-pub struct Repo {
-    pub base: String,
-    pub keys: BTreeMap<Role, Vec<Signer>>,
-    pub thresholds: BTreeMap<Role, u32>,
-    pub files: BTreeMap<String, Vec<u8>>,
-    pub expires: BTreeMap<Role, u64>,
-    pub root_version: u64,
+pub(crate) struct Repo {
+    pub(crate) base: String,
+    pub(crate) keys: BTreeMap<Role, Vec<Signer>>,
+    pub(crate) thresholds: BTreeMap<Role, u32>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) expires: BTreeMap<Role, u64>,
+    pub(crate) root_version: u64,
     /// Roots signed before, whose keys must also sign the next one.
-    pub former_root_keys: Vec<Signer>,
+    pub(crate) former_root_keys: Vec<Signer>,
 }
 
 impl Repo {
-    pub fn new(base: &str, scheme: SignatureScheme) -> Self {
+    pub(crate) fn new(base: &str, scheme: SignatureScheme) -> Self {
         let keys = Role::ALL.into_iter().map(|role| (role, vec![Signer::new(scheme)])).collect();
         let thresholds = Role::ALL.into_iter().map(|role| (role, 1)).collect();
         let expires = Role::ALL.into_iter().map(|role| (role, EXPIRES)).collect();
@@ -72,12 +73,12 @@ impl Repo {
         repo
     }
 
-    pub fn path(&self, role: Role, version: u64) -> String {
+    pub(crate) fn path(&self, role: Role, version: u64) -> String {
         format!("{}/{}", self.base, role.file_name(version))
     }
 
     /// The root as it stands, unsigned, with the next version.
-    pub fn next_root(&self, version: u64) -> Signed<Root> {
+    pub(crate) fn next_root(&self, version: u64) -> Signed<Root> {
         let role = |role: Role| RoleKeys {
             keyids: self.keys[&role].iter().map(|signer| signer.id).collect(),
             threshold: self.thresholds[&role],
@@ -99,7 +100,7 @@ impl Repo {
     }
 
     /// Publishes the next root, signed by the current keys and by those of the root before.
-    pub fn publish_root(&mut self) {
+    pub(crate) fn publish_root(&mut self) {
         self.root_version += 1;
         let mut root = self.next_root(self.root_version);
         for signer in self.keys[&Role::Root].iter().chain(&self.former_root_keys) {
@@ -110,16 +111,15 @@ impl Repo {
     }
 
     /// Puts a new key in the place of a role's keys.
-    pub fn rotate(&mut self, role: Role) {
+    pub(crate) fn rotate(&mut self, role: Role) {
         let old = self.keys.insert(role, vec![Signer::new(SignatureScheme::Ed25519)]).unwrap();
         if role == Role::Root {
             self.former_root_keys = old;
         }
     }
 
-    pub fn sign<T: RoleMetadata>(&self, version: u64, body: T) -> Vec<u8> {
-        let mut signed =
-            Signed::new(version, utc(self.expires[&T::ROLE]), body, &SoftwareVerifier).unwrap();
+    pub(crate) fn sign<T: RoleMetadata>(&self, version: u64, body: T) -> Vec<u8> {
+        let mut signed = Signed::new(version, utc(self.expires[&T::ROLE]), body, &SoftwareVerifier).unwrap();
         for signer in &self.keys[&T::ROLE] {
             signer.sign(&mut signed);
         }
@@ -127,69 +127,71 @@ impl Repo {
     }
 
     /// Publishes targets and everything above, all with this version.
-    pub fn publish(&mut self, version: u64, targets: Targets) {
+    pub(crate) fn publish(&mut self, version: u64, targets: Targets) {
         let targets = self.sign(version, targets);
         self.publish_targets_file(version, targets);
     }
 
-    pub fn publish_targets_file(&mut self, version: u64, targets: Vec<u8>) {
+    pub(crate) fn publish_targets_file(&mut self, version: u64, targets: Vec<u8>) {
         let listed = listed(version, &targets);
         self.files.insert(self.path(Role::Targets, version), targets);
         self.publish_snapshot(version, Snapshot { targets: listed, others: BTreeMap::new() });
     }
 
-    pub fn publish_snapshot(&mut self, version: u64, snapshot: Snapshot) {
+    pub(crate) fn publish_snapshot(&mut self, version: u64, snapshot: Snapshot) {
         let snapshot = self.sign(version, snapshot);
         let listed = listed(version, &snapshot);
         self.files.insert(self.path(Role::Snapshot, version), snapshot);
         self.publish_timestamp(version, listed);
     }
 
-    pub fn publish_timestamp(&mut self, version: u64, snapshot: MetaFile) {
+    pub(crate) fn publish_timestamp(&mut self, version: u64, snapshot: MetaFile) {
         let timestamp = self.sign(version, Timestamp { snapshot });
         self.files.insert(self.path(Role::Timestamp, version), timestamp);
     }
 
-    pub fn trusted(&self) -> TrustedRepository {
+    pub(crate) fn trusted(&self) -> TrustedRepository {
         TrustedRepository::new(self.files[&self.path(Role::Root, 1)].clone())
     }
 }
 
-pub fn listed(version: u64, bytes: &[u8]) -> MetaFile {
+pub(crate) fn listed(version: u64, bytes: &[u8]) -> MetaFile {
     MetaFile { version, length: Some(bytes.len() as u64), hashes: hashes(bytes) }
 }
 
-pub fn hashes(bytes: &[u8]) -> Hashes {
-    Hashes::new([HashAlgorithm::Sha256, HashAlgorithm::Sm3].map(|it| (it, SoftwareVerifier.digest(it, &[bytes]))))
+pub(crate) fn hashes(bytes: &[u8]) -> Hashes {
+    Hashes::new(
+        [HashAlgorithm::Sha256, HashAlgorithm::Sm3].map(|it| (it, SoftwareVerifier.digest(it, &[bytes]))),
+    )
 }
 
 /// Both repositories, and a vehicle with two ECUs.
-pub struct World {
-    pub director: Repo,
-    pub image: Repo,
-    pub trusted: TrustedMetadata,
-    pub vehicle: VehicleIdentity,
-    pub limits: Limits,
-    pub now: u64,
+pub(crate) struct World {
+    pub(crate) director: Repo,
+    pub(crate) image: Repo,
+    pub(crate) trusted: TrustedMetadata,
+    pub(crate) vehicle: VehicleIdentity,
+    pub(crate) limits: Limits,
+    pub(crate) now: u64,
     /// What the network does to a path, instead of serving it.
-    pub faults: BTreeMap<String, Result<Vec<u8>, FetchFailure>>,
+    pub(crate) faults: BTreeMap<String, Result<Vec<u8>, FetchFailure>>,
     /// Every path asked for in the last cycle.
-    pub asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
 }
 
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Verified(Verified),
     NothingNew(NothingNew),
 }
 
 impl World {
     /// A campaign of version 1 that updates both ECUs, published and not yet seen by the vehicle.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_scheme(SignatureScheme::Ed25519)
     }
 
-    pub fn with_scheme(scheme: SignatureScheme) -> Self {
+    pub(crate) fn with_scheme(scheme: SignatureScheme) -> Self {
         let director = Repo::new(&format!("director/{VIN}"), scheme);
         let image = Repo::new("image", scheme);
         let trusted = TrustedMetadata { director: director.trusted(), image: image.trusted() };
@@ -219,13 +221,13 @@ impl World {
     }
 
     /// Publishes these targets, for the ECUs they name, in both repositories.
-    pub fn publish(&mut self, version: u64, targets: &BTreeMap<TargetName, Target>) {
+    pub(crate) fn publish(&mut self, version: u64, targets: &BTreeMap<TargetName, Target>) {
         self.director.publish(version, Targets::new(targets.clone(), Some(info())));
         self.image.publish(version, Targets::new(for_image_repository(targets), None));
     }
 
     /// One cycle, with a store that keeps what it is told to.
-    pub fn cycle(&mut self) -> Result<Outcome, VerifyError> {
+    pub(crate) fn cycle(&mut self) -> Result<Outcome, VerifyError> {
         self.asked.clear();
         let mut verification =
             Verification::new(self.vehicle.clone(), self.trusted.clone(), self.limits, &SoftwareVerifier)?;
@@ -253,19 +255,19 @@ impl World {
         result.map(|()| outcome.expect("a cycle without an error ends with an outcome"))
     }
 
-    pub fn verified(&mut self) -> Verified {
+    pub(crate) fn verified(&mut self) -> Verified {
         match self.cycle().expect("the cycle passes") {
             Outcome::Verified(verified) => verified,
             Outcome::NothingNew(nothing) => panic!("nothing new: {nothing:?}"),
         }
     }
 
-    pub fn error(&mut self) -> VerifyError {
+    pub(crate) fn error(&mut self) -> VerifyError {
         self.cycle().expect_err("the cycle fails")
     }
 }
 
-pub fn info() -> CampaignInfo {
+pub(crate) fn info() -> CampaignInfo {
     CampaignInfo {
         vin: VIN.parse().unwrap(),
         campaign: "spring".parse().unwrap(),
@@ -273,23 +275,23 @@ pub fn info() -> CampaignInfo {
     }
 }
 
-pub fn name(text: &str) -> TargetName {
+pub(crate) fn name(text: &str) -> TargetName {
     text.parse().unwrap()
 }
 
-pub fn serial(text: &str) -> EcuSerial {
+pub(crate) fn serial(text: &str) -> EcuSerial {
     text.parse().unwrap()
 }
 
 /// Two images, one for each ECU of the vehicle.
-pub fn campaign() -> BTreeMap<TargetName, Target> {
+pub(crate) fn campaign() -> BTreeMap<TargetName, Target> {
     BTreeMap::from([
         (name("brake.bin"), target("brake-1", "brake-s32k3")),
         (name("body.bin"), target("body-1", "body-rh850")),
     ])
 }
 
-pub fn target(ecu: &str, hardware: &str) -> Target {
+pub(crate) fn target(ecu: &str, hardware: &str) -> Target {
     let layout = ChunkLayout::new(10_000, 4096, None).unwrap();
     Target {
         length: layout.stored_size(),
@@ -313,7 +315,7 @@ pub fn target(ecu: &str, hardware: &str) -> Target {
 }
 
 /// The same targets without what only the Director says.
-pub fn for_image_repository(targets: &BTreeMap<TargetName, Target>) -> BTreeMap<TargetName, Target> {
+pub(crate) fn for_image_repository(targets: &BTreeMap<TargetName, Target>) -> BTreeMap<TargetName, Target> {
     let mut targets = targets.clone();
     for target in targets.values_mut() {
         let custom = target.custom.as_mut().unwrap();
@@ -325,6 +327,10 @@ pub fn for_image_repository(targets: &BTreeMap<TargetName, Target>) -> BTreeMap<
 }
 
 /// Changes a target's `custom`.
-pub fn bend(targets: &mut BTreeMap<TargetName, Target>, target: &str, change: impl FnOnce(&mut TargetCustom)) {
+pub(crate) fn bend(
+    targets: &mut BTreeMap<TargetName, Target>,
+    target: &str,
+    change: impl FnOnce(&mut TargetCustom),
+) {
     change(targets.get_mut(&name(target)).unwrap().custom.as_mut().unwrap());
 }

@@ -50,7 +50,9 @@ pub(super) fn plan(vehicle: &VehicleIdentity, signed: &Signed<Targets>) -> Resul
                 plan.assignments.push(Assignment {
                     serial: serial.clone(),
                     name: name.clone(),
-                    target: target.clone(),
+                    length: target.length,
+                    hashes: target.hashes,
+                    custom: custom.clone(),
                 });
             }
         }
@@ -63,7 +65,8 @@ pub(super) fn plan(vehicle: &VehicleIdentity, signed: &Signed<Targets>) -> Resul
 /// Checks that the Image repository has every image that is to be installed, and says the same of it
 /// (Uptane 2.1, section 5.4.4.2, last step).
 pub(super) fn match_image(plan: &Plan, image: &Targets) -> Result<(), VerifyError> {
-    for Assignment { name, target: wanted, .. } in &plan.assignments {
+    for wanted in &plan.assignments {
+        let name = &wanted.name;
         let there = image.targets.get(name).ok_or_else(|| VerifyError::NotInImageRepository(name.clone()))?;
         let disagree = |field| VerifyError::Disagree { target: name.clone(), field };
         if wanted.length != there.length {
@@ -72,9 +75,8 @@ pub(super) fn match_image(plan: &Plan, image: &Targets) -> Result<(), VerifyErro
         if wanted.hashes != there.hashes {
             return Err(disagree("hashes"));
         }
-        let (Some(wanted), Some(there)) = (&wanted.custom, &there.custom) else {
-            return Err(disagree("custom"));
-        };
+        let wanted = &wanted.custom;
+        let there = there.custom.as_ref().ok_or_else(|| disagree("custom"))?;
         for (field, same) in [
             ("hardware_ids", wanted.hardware_ids == there.hardware_ids),
             ("release_counter", wanted.release_counter == there.release_counter),
@@ -127,6 +129,5 @@ fn wrong_hardware(name: &TargetName, ecu: &EcuIdentity) -> VerifyError {
 
 /// Targets that name no order come first, at the same time.
 fn order(assignment: &Assignment) -> u32 {
-    let install = assignment.target.custom.as_ref().and_then(|custom| custom.install.as_ref());
-    install.map_or(0, |install| install.order)
+    assignment.custom.install.as_ref().map_or(0, |install| install.order)
 }

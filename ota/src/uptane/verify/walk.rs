@@ -1,6 +1,6 @@
 //! One repository from root to targets (Uptane 2.1, sections 5.4.4.3 to 5.4.4.6).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crypto_offload::job::Verifier;
 
@@ -8,6 +8,7 @@ use super::{
     Document, Event, FetchFailure, Limits, MetadataRequest, Persist, TrustedRepository, VerifyError,
 };
 use crate::uptane::canonical::Bounds;
+use crate::uptane::key::KeyId;
 use crate::uptane::metadata::{
     MetaFile, Repository, Role, RoleMetadata, Root, Signed, Snapshot, Targets, Timestamp,
 };
@@ -168,9 +169,12 @@ impl Walk {
             let (repository, found) = (self.repository, next.version());
             return Err(VerifyError::RootVersion { repository, expected, found });
         }
+        let keys = |root: &Signed<Root>, role| -> BTreeSet<KeyId> {
+            root.body().role(role).keyids.iter().copied().collect()
+        };
         let rotated = [Role::Timestamp, Role::Snapshot]
             .into_iter()
-            .any(|role| self.root.body().role(role) != next.body().role(role));
+            .any(|role| keys(&self.root, role) != keys(&next, role));
         if rotated {
             self.stored.timestamp = None;
             self.stored.snapshot = None;
