@@ -1,1 +1,4 @@
-#![forbid(unsafe_code)]
+//! Update and telemetry daemon of a vehicle gateway.
+#![deny(unsafe_code)]
+
+pub mod profiler;

@@ -97,7 +97,8 @@ impl Interner {
             put_varint(out, u64::from(self.strings.known(&thread.name)));
             out.push(match thread.class {
                 SchedulingClass::Normal => 0,
-                SchedulingClass::Realtime(priority) => priority,
+                // 0 would say normal, and above 100 there is nothing.
+                SchedulingClass::Realtime(priority) => priority.clamp(1, 100),
             });
         }
     }

@@ -28,6 +28,7 @@
 
 mod decoder;
 mod encoder;
+pub mod fragment;
 mod header;
 mod interner;
 pub mod limits;

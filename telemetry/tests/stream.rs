@@ -260,8 +260,9 @@ fn the_fullest_window_still_fits_one_block() {
         let text = |kind: &str| format!("{kind}{taken:x>40}");
         let mapping =
             Arc::new(Mapping { build_id: BuildId::new(&[0xFF; 32]).unwrap(), path: text("/").into() });
-        let frame = Frame::Address { mapping, offset: if taken % 2 == 0 { u64::MAX / 2 } else { 0 } };
-        let weight = if taken % 2 == 0 { u64::MAX / 2 } else { 0 };
+        let frame =
+            Frame::Address { mapping, offset: if taken.is_multiple_of(2) { u64::MAX / 2 } else { 0 } };
+        let weight = if taken.is_multiple_of(2) { u64::MAX / 2 } else { 0 };
         let name = Arc::from(text("t"));
         let thread = ThreadInfo { pid: u32::MAX, tid: taken, name, class: SchedulingClass::Realtime(99) };
         let thread = if taken < 4_000 { thread } else { self::thread(0) };

@@ -1,0 +1,125 @@
+//! What the two ways of sampling have in common, and the choice between them.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use telemetry::WindowBuilder;
+use tracing::{info, warn};
+
+use super::config::BackendChoice;
+use super::cputime::CpuTimeCapture;
+use super::rate::RateLaw;
+
+/// Which way of sampling is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Perf events: call stacks, taken by the kernel after so much CPU time of a thread.
+    Perf,
+    /// Procfs: CPU time of each thread from its accounts, without stacks.
+    Procfs,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Perf => "perf",
+            Self::Procfs => "procfs",
+        })
+    }
+}
+
+/// Why a process cannot be sampled.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The process ended.
+    #[error("process {0} is gone")]
+    Gone(u32),
+    /// The configuration asks for perf events and the kernel refuses them.
+    #[error(
+        "the kernel refuses perf events on process {pid}: {source}; grant CAP_PERFMON or set backend = \"auto\""
+    )]
+    Perf {
+        /// The process to be sampled.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The process' threads cannot be read.
+    #[error("threads of process {pid}: {source}")]
+    Threads {
+        /// The process to be sampled.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A way of sampling one process.
+pub trait Capture: fmt::Debug {
+    /// Which one it is.
+    fn backend(&self) -> Backend;
+
+    /// Does what is due at `now` (`unix_ms` by the wall clock), puts samples into `window`, and says when to be called
+    /// again.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when there is nothing to sample any more.
+    fn capture(
+        &mut self,
+        now: Instant,
+        unix_ms: u64,
+        rate: &mut RateLaw,
+        window: &mut WindowBuilder,
+    ) -> Result<Instant, CaptureError>;
+
+    /// CPU time that sampling took from others since the last call: what the caller's own clock does not show.
+    fn take_hidden_cost(&mut self) -> Duration;
+}
+
+/// Chooses a way of sampling process `pid`, and says in the log which one and why.
+///
+/// # Errors
+/// [`CaptureError`] when the process is gone, or the choice is perf and the kernel refuses it.
+pub fn open(
+    pid: u32,
+    choice: BackendChoice,
+    rate: &mut RateLaw,
+) -> Result<Box<dyn Capture + Send>, CaptureError> {
+    if choice != BackendChoice::Procfs {
+        match open_perf(pid, rate) {
+            Ok(capture) => {
+                info!(pid, backend = %Backend::Perf, "sampling call stacks");
+                return Ok(capture);
+            }
+            Err(CaptureError::Perf { source, .. }) if choice == BackendChoice::Auto => {
+                warn!(pid, backend = %Backend::Procfs, reason = %source, "no perf events: sampling CPU time without call stacks");
+            }
+            Err(error) => return Err(error),
+        }
+    } else {
+        info!(pid, backend = %Backend::Procfs, "sampling CPU time without call stacks, as configured");
+    }
+    Ok(Box::new(CpuTimeCapture::open(pid)?))
+}
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
+fn open_perf(pid: u32, rate: &mut RateLaw) -> Result<Box<dyn Capture + Send>, CaptureError> {
+    Ok(Box::new(super::callstack::CallStackCapture::open(pid, rate)?))
+}
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+)))]
+fn open_perf(pid: u32, _: &mut RateLaw) -> Result<Box<dyn Capture + Send>, CaptureError> {
+    Err(CaptureError::Perf { pid, source: io::Error::from(io::ErrorKind::Unsupported) })
+}
+
+/// Milliseconds from a window's start to a moment; a moment before it (taken before, read after) counts as its start.
+pub(super) fn since_start(window: &WindowBuilder, unix_ms: u64) -> u32 {
+    u32::try_from(unix_ms.saturating_sub(window.start_unix_ms())).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,176 @@
+//! The `[profile]` table of the configuration.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+/// How the gateway is profiled. Unknown keys are refused; numbers carry their unit.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether to profile at all. Defaults to `true`: the cost is bounded by `budget`.
+    pub enabled: bool,
+    /// Which way to sample. Defaults to `auto`.
+    pub backend: BackendChoice,
+    /// Time that one telemetry block covers, `1s` to `60s`. Defaults to `10s`.
+    #[serde(deserialize_with = "window")]
+    pub window: Duration,
+    /// Mean sampling interval of a normal thread, `1ms` to `60s`. Defaults to `100ms`.
+    #[serde(deserialize_with = "interval")]
+    pub base: Duration,
+    /// The same while the machine's load is above `high_load`. Defaults to `500ms`.
+    #[serde(deserialize_with = "interval")]
+    pub loaded: Duration,
+    /// Mean sampling interval of a real-time thread, whatever the load. Defaults to `20ms`.
+    #[serde(deserialize_with = "interval")]
+    pub realtime: Duration,
+    /// Share of all CPUs' time that counts as high load, `1%` to `100%`. Defaults to `70%`.
+    #[serde(deserialize_with = "load")]
+    pub high_load: f64,
+    /// Share of one CPU that profiling may cost, `0.01%` to `10%`. Defaults to `0.5%`.
+    #[serde(deserialize_with = "budget")]
+    pub budget: f64,
+}
+
+/// Which back end to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// Perf events where the kernel allows them, else procfs.
+    #[default]
+    Auto,
+    /// Perf events or nothing.
+    Perf,
+    /// CPU times from procfs, without stacks.
+    Procfs,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            backend: BackendChoice::Auto,
+            window: Duration::from_secs(10),
+            base: Duration::from_millis(100),
+            loaded: Duration::from_millis(500),
+            realtime: Duration::from_millis(20),
+            high_load: 0.70,
+            budget: 0.005,
+        }
+    }
+}
+
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration_within(deserializer, Duration::from_secs(1), Duration::from_secs(60))
+}
+
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration_within(deserializer, Duration::from_millis(1), Duration::from_secs(60))
+}
+
+fn load<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    share_within(deserializer, 0.01, 1.0)
+}
+
+fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    share_within(deserializer, 0.0001, 0.1)
+}
+
+fn duration_within<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    least: Duration,
+    most: Duration,
+) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = parse_duration(&text).ok_or_else(|| {
+        D::Error::custom(format!("{text:?} is no duration, write one like \"100ms\" or \"10s\""))
+    })?;
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format!("{text} is out of range, {least:?} to {most:?} allowed")))
+}
+
+fn share_within<'de, D: Deserializer<'de>>(deserializer: D, least: f64, most: f64) -> Result<f64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let value = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok())
+        .ok_or_else(|| D::Error::custom(format!("{text:?} is no percentage, write one like \"0.5%\"")))?
+        / 100.0;
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    let (least, most) = (least * 100.0, most * 100.0);
+    Err(D::Error::custom(format!("{text} is out of range, {least}% to {most}% allowed")))
+}
+
+/// A whole number and one of the units `us`, `ms`, `s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number = number.parse::<u64>().ok()?;
+    match unit.trim() {
+        "us" => Some(Duration::from_micros(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_the_default() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_read_with_its_unit() {
+        let text = "enabled = false\nbackend = 'procfs'\nwindow = '2s'\nbase = '50ms'\nloaded = '1s'\n\
+                    realtime = '5000us'\nhigh_load = '80%'\nbudget = '0.25%'";
+        let expected = Config {
+            enabled: false,
+            backend: BackendChoice::Procfs,
+            window: Duration::from_secs(2),
+            base: Duration::from_millis(50),
+            loaded: Duration::from_secs(1),
+            realtime: Duration::from_millis(5),
+            high_load: 0.8,
+            budget: 0.0025,
+        };
+        assert_eq!(toml::from_str::<Config>(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn limits_are_taken_and_one_past_them_is_refused() {
+        for (good, bad) in [
+            ("window = '60s'", "window = '61s'"),
+            ("window = '1s'", "window = '999ms'"),
+            ("realtime = '1ms'", "realtime = '999us'"),
+            ("budget = '10%'", "budget = '10.01%'"),
+            ("high_load = '100%'", "high_load = '101%'"),
+        ] {
+            assert!(toml::from_str::<Config>(good).is_ok(), "{good}");
+            let error = toml::from_str::<Config>(bad).unwrap_err().to_string();
+            assert!(error.contains("out of range"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_unit_or_no_place_is_refused() {
+        for bad in [
+            "window = 10",
+            "window = '10'",
+            "base = '1 week'",
+            "budget = '1'",
+            "budget = 'NaN%'",
+            "rate = '1s'",
+        ] {
+            assert!(toml::from_str::<Config>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Samples into windows: joins a way of sampling, the law of its rate, and the metrics.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use telemetry::{SchedulingClass, Window, WindowBuilder};
+use tracing::debug;
+
+use super::capture::{Backend, Capture, CaptureError, open, since_start};
+use super::config::Config;
+use super::metrics::{MetricsReader, micros, ppm};
+use super::rate::RateLaw;
+
+/// How often load and own cost are measured for the law.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// Samples one process. Its own cost is measured on the calling thread's CPU clock, so one thread drives it.
+#[derive(Debug)]
+pub struct Sampler {
+    capture: Box<dyn Capture + Send>,
+    rate: RateLaw,
+    metrics: MetricsReader,
+    window_len: Duration,
+    window: WindowBuilder,
+    window_end: Instant,
+    capture_at: Instant,
+    measure_at: Instant,
+    load: f64,
+    /// The thread's CPU clock at the last measurement.
+    own_cpu: Duration,
+    /// Own cost in the window so far.
+    cost: Duration,
+}
+
+impl Sampler {
+    /// Begins to sample process `pid` at `now`; `seed` for the jitter.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when the process cannot be sampled.
+    pub fn new(pid: u32, config: &Config, seed: u64, now: Instant) -> Result<Self, CaptureError> {
+        let mut rate = RateLaw::new(config, seed);
+        Ok(Self {
+            capture: open(pid, config.backend, &mut rate)?,
+            rate,
+            metrics: MetricsReader::new(pid),
+            window_len: config.window,
+            window: WindowBuilder::new(unix_ms()),
+            window_end: now + config.window,
+            capture_at: now,
+            measure_at: now,
+            load: 0.0,
+            own_cpu: thread_cpu_time(),
+            cost: Duration::ZERO,
+        })
+    }
+
+    /// Which way of sampling is in use.
+    pub fn backend(&self) -> Backend {
+        self.capture.backend()
+    }
+
+    /// Counts samples of windows that were lost on the way out.
+    pub fn add_lost(&mut self, samples: u64) {
+        self.window.add_lost(samples);
+    }
+
+    /// When to call [`Sampler::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Instant {
+        self.capture_at.min(self.measure_at).min(self.window_end)
+    }
+
+    /// Does what is due at `now`, and gives out a window when one is complete.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when the process cannot be sampled any more.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<Option<Window>, CaptureError> {
+        let closing = now >= self.window_end;
+        if closing || now >= self.capture_at {
+            self.capture_at = self.capture.capture(now, unix_ms(), &mut self.rate, &mut self.window)?;
+        }
+        if closing || now >= self.measure_at {
+            self.measure(now);
+        }
+        Ok(closing.then(|| self.close(now)))
+    }
+
+    fn measure(&mut self, now: Instant) {
+        self.load = self.metrics.load();
+        self.rate.handle_load(now, self.load);
+        let own_cpu = thread_cpu_time();
+        let spent = own_cpu.saturating_sub(self.own_cpu) + self.capture.take_hidden_cost();
+        self.own_cpu = own_cpu;
+        self.cost += spent;
+        self.rate.handle_cost(now, spent);
+        self.measure_at = now + MEASURE;
+    }
+
+    fn close(&mut self, now: Instant) -> Window {
+        let unix_ms = unix_ms();
+        let duration_ms = since_start(&self.window, unix_ms);
+        let mut row = self.metrics.row(self.load);
+        row.push(("profiler_cost_us", micros(std::mem::take(&mut self.cost))));
+        row.push(("profiler_stretch_ppm", ppm(self.rate.stretch())));
+        row.push(("profiler_interval_us", micros(self.rate.mean(SchedulingClass::Normal))));
+        if let Err(refused) = self.window.push_metrics(duration_ms, &row) {
+            debug!(%refused, "metrics left out");
+        }
+        self.window_end = now + self.window_len;
+        std::mem::replace(&mut self.window, WindowBuilder::new(unix_ms)).finish(duration_ms)
+    }
+}
+
+/// CPU time of the calling thread.
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Milliseconds since 1970-01-01 UTC; 0 with a clock set before that.
+fn unix_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,191 @@
+//! `gatewayd profile`: sample, encode, hand on, until told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use telemetry::{BootId, EncodeError, Encoder, StreamId, Window};
+use tracing::{info, warn};
+
+use super::capture::CaptureError;
+use super::config::{BackendChoice, Config};
+use super::link::FrameWriter;
+use super::sampler::Sampler;
+use super::uplink::Uplink;
+
+/// Longest sleep: how soon a stop or a rebirth request is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// Time between attempts to sample a process that cannot be sampled.
+const RETRY_SAMPLING: Duration = Duration::from_secs(2);
+
+/// Says to a running service that it should stop. Clones are one flag.
+#[derive(Debug, Clone, Default)]
+pub struct ShutdownFlag(Arc<AtomicBool>);
+
+impl ShutdownFlag {
+    /// A flag that is not raised.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells every holder to stop; the service does within half a second.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// True once raised.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Which process to sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The daemon that holds the other end of the socket, whichever process that is.
+    Peer,
+    /// This process, whether or not the daemon is there.
+    Pid(u32),
+}
+
+/// Why the service could not run on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The encoder cannot work.
+    #[error("telemetry encoder: {0}")]
+    Encode(#[from] EncodeError),
+    /// The machine gives no random numbers.
+    #[error("no random numbers for a boot id: {0}")]
+    Random(getrandom::Error),
+    /// The configuration wants perf events, and the kernel refuses them.
+    #[error(transparent)]
+    Refused(CaptureError),
+}
+
+/// Runs the service until `shutdown` is raised: samples `target` as `config` says and sends telemetry blocks to the
+/// daemon's socket `socket`. Blocks the calling thread, which should do nothing else: its CPU time is the cost that is
+/// held to the budget. Returns at once when `config.enabled` is false.
+///
+/// A daemon that is away is waited for; a process that cannot be sampled is tried again.
+///
+/// # Errors
+/// [`ServiceError`] for what waiting cannot heal.
+pub fn run(
+    config: &Config,
+    socket: PathBuf,
+    target: Target,
+    shutdown: &ShutdownFlag,
+) -> Result<(), ServiceError> {
+    if !config.enabled {
+        info!("profiling is switched off");
+        return Ok(());
+    }
+    let mut service = Service::new(config, socket, target)?;
+    while !shutdown.is_raised() {
+        let wait = service.turn(Instant::now())?;
+        std::thread::sleep(wait);
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Service<'a> {
+    config: &'a Config,
+    target: Target,
+    uplink: Uplink,
+    encoder: Encoder,
+    sampler: Option<(u32, Sampler)>,
+    retry_at: Option<Instant>,
+    /// Samples lost on the way out, for the next window to tell.
+    lost: u64,
+}
+
+impl<'a> Service<'a> {
+    fn new(config: &'a Config, socket: PathBuf, target: Target) -> Result<Self, ServiceError> {
+        let boot = BootId(getrandom::u64().map_err(ServiceError::Random)?);
+        Ok(Self {
+            config,
+            target,
+            uplink: Uplink::new(socket),
+            encoder: Encoder::new(boot, StreamId::PROFILE)?,
+            sampler: None,
+            retry_at: None,
+            lost: 0,
+        })
+    }
+
+    /// Does what is due, and says how long to sleep.
+    fn turn(&mut self, now: Instant) -> Result<Duration, ServiceError> {
+        let outcome = self.uplink.handle_io(now);
+        if outcome.rebirth || outcome.connected {
+            // A daemon that has just started knows no earlier block either.
+            self.encoder.request_keyframe();
+        }
+        self.choose_target(now)?;
+        let Some((pid, sampler)) = &mut self.sampler else { return Ok(LONGEST_SLEEP) };
+        sampler.add_lost(std::mem::take(&mut self.lost));
+        match sampler.handle_timeout(now) {
+            Ok(None) => {}
+            Ok(Some(window)) => self.send(&window, now),
+            Err(error) => {
+                warn!(pid, %error, "sampling ended");
+                self.sampler = None;
+                self.retry_at = Some(now + RETRY_SAMPLING);
+            }
+        }
+        let until = self.sampler.as_ref().map(|(_, sampler)| sampler.poll_timeout());
+        let wait = until.map_or(LONGEST_SLEEP, |at| at.saturating_duration_since(Instant::now()));
+        Ok(wait.min(LONGEST_SLEEP))
+    }
+
+    /// Follows the process that is to be sampled.
+    fn choose_target(&mut self, now: Instant) -> Result<(), ServiceError> {
+        let wanted = match self.target {
+            Target::Pid(pid) => Some(pid),
+            // While the daemon is away its last process is sampled on; it is found out when that is gone.
+            Target::Peer => self.uplink.peer().or_else(|| self.sampler.as_ref().map(|(pid, _)| *pid)),
+        };
+        let Some(pid) = wanted else { return Ok(()) };
+        if self.sampler.as_ref().is_some_and(|(current, _)| *current == pid) {
+            return Ok(());
+        }
+        if self.retry_at.is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        let seed = getrandom::u64().map_err(ServiceError::Random)?;
+        match Sampler::new(pid, self.config, seed, now) {
+            Ok(sampler) => self.sampler = Some((pid, sampler)),
+            Err(error @ CaptureError::Perf { .. }) if self.config.backend == BackendChoice::Perf => {
+                return Err(ServiceError::Refused(error));
+            }
+            Err(error) => {
+                warn!(pid, %error, "cannot sample");
+                self.sampler = None;
+                self.retry_at = Some(now + RETRY_SAMPLING);
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, window: &Window, now: Instant) {
+        let samples = (window.samples().len() as u64).saturating_add(window.lost());
+        let block = self.encoder.encode(window).map_err(|error| error.to_string());
+        match block.and_then(|block| FrameWriter::new(&block).map_err(|error| error.to_string())) {
+            Ok(writer) => {
+                let dropped = self.uplink.push(writer, samples);
+                if dropped > 0 {
+                    self.lost = self.lost.saturating_add(dropped);
+                    self.encoder.request_keyframe();
+                }
+            }
+            Err(error) => {
+                warn!(error, "window lost");
+                self.lost = self.lost.saturating_add(samples);
+            }
+        }
+        if self.uplink.handle_io(now).rebirth {
+            self.encoder.request_keyframe();
+        }
+    }
+}

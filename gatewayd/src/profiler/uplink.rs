@@ -1,0 +1,207 @@
+//! The service's end of the socket: connects, waits longer after each failure, and keeps a few blocks for a daemon that
+//! is slow or away.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info};
+
+use super::link::{FrameWriter, REBIRTH};
+
+/// Blocks that are kept: with windows of ten seconds almost three minutes.
+const MAX_QUEUED: usize = 16;
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// What one look at the socket brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The daemon asks for a keyframe.
+    pub(super) rebirth: bool,
+    /// A connection was made just now.
+    pub(super) connected: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Uplink {
+    path: PathBuf,
+    stream: Option<UnixStream>,
+    retry_at: Option<Instant>,
+    backoff: Duration,
+    queue: VecDeque<Queued>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    writer: FrameWriter,
+    samples: u64,
+}
+
+impl Uplink {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, stream: None, retry_at: None, backoff: FIRST_BACKOFF, queue: VecDeque::new() }
+    }
+
+    /// Process id of the daemon at the other end.
+    pub(super) fn peer(&self) -> Option<u32> {
+        let credentials = rustix::net::sockopt::socket_peercred(self.stream.as_ref()?).ok()?;
+        u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()
+    }
+
+    /// Takes a block of `samples` samples; gives back how many samples were dropped to make room.
+    pub(super) fn push(&mut self, writer: FrameWriter, samples: u64) -> u64 {
+        let mut dropped = 0;
+        if self.queue.len() >= MAX_QUEUED {
+            // The oldest that is not halfway out: the daemon could not tell where the next one begins.
+            let oldest = usize::from(self.queue.front().is_some_and(|first| first.writer.is_started()));
+            dropped = self.queue.remove(oldest).map_or(0, |queued| queued.samples);
+        }
+        self.queue.push_back(Queued { writer, samples });
+        dropped
+    }
+
+    /// Connects when it is time to, sends what the socket takes, and reads what the daemon says.
+    pub(super) fn handle_io(&mut self, now: Instant) -> Outcome {
+        let mut outcome = Outcome::default();
+        if self.stream.is_none() && self.retry_at.is_none_or(|at| at <= now) {
+            match connect(&self.path) {
+                Ok(stream) => {
+                    info!(socket = %self.path.display(), "connected to the daemon");
+                    self.stream = Some(stream);
+                    self.backoff = FIRST_BACKOFF;
+                    outcome.connected = true;
+                }
+                Err(error) => {
+                    debug!(socket = %self.path.display(), %error, "daemon not reached");
+                    self.retry_at = Some(now + self.backoff);
+                    self.backoff = (self.backoff * 2).min(LAST_BACKOFF);
+                }
+            }
+        }
+        let Some(stream) = &mut self.stream else { return outcome };
+        let done = receive(stream).and_then(|rebirth| {
+            outcome.rebirth = rebirth;
+            send(stream, &mut self.queue)
+        });
+        if let Err(error) = done {
+            info!(%error, "connection to the daemon lost");
+            self.stream = None;
+            self.retry_at = Some(now + self.backoff);
+            if let Some(first) = self.queue.front_mut() {
+                first.writer.rewind();
+            }
+        }
+        outcome
+    }
+}
+
+fn connect(path: &PathBuf) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+/// Reads what is there; true when a keyframe was asked for.
+fn receive(stream: &mut UnixStream) -> io::Result<bool> {
+    let mut bytes = [0; 64];
+    match stream.read(&mut bytes) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(len) => Ok(bytes.get(..len).is_some_and(|read| read.contains(&REBIRTH))),
+        Err(error) if is_later(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn send(stream: &mut UnixStream, queue: &mut VecDeque<Queued>) -> io::Result<()> {
+    while let Some(first) = queue.front_mut() {
+        let rest = first.writer.poll_transmit();
+        if rest.is_empty() {
+            queue.pop_front();
+            continue;
+        }
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => first.writer.handle_written(len),
+            Err(error) if is_later(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::super::link::FrameReader;
+    use super::*;
+
+    fn block(byte: u8) -> FrameWriter {
+        FrameWriter::new(&[byte]).unwrap()
+    }
+
+    fn received(stream: &mut UnixStream) -> Vec<u8> {
+        let mut bytes = [0; 4096];
+        let len = stream.read(&mut bytes).unwrap();
+        let mut reader = FrameReader::new();
+        reader.handle_bytes(&bytes[..len]);
+        std::iter::from_fn(|| reader.poll_block().unwrap()).flatten().collect()
+    }
+
+    #[test]
+    fn blocks_made_while_the_daemon_is_away_arrive_when_it_comes_the_oldest_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let (mut uplink, now) = (Uplink::new(path.clone()), Instant::now());
+        assert_eq!(uplink.handle_io(now), Outcome::default());
+        for number in 0..MAX_QUEUED {
+            assert_eq!(uplink.push(block(u8::try_from(number).unwrap()), 5), 0);
+        }
+        assert_eq!(uplink.push(block(99), 5), 5, "the oldest block's samples");
+
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(!uplink.handle_io(now).connected, "before the backoff is over");
+        assert!(uplink.handle_io(now + FIRST_BACKOFF).connected);
+        let (mut stream, _) = listener.accept().unwrap();
+        let expected: Vec<u8> = (1..16).chain([99]).collect();
+        assert_eq!(received(&mut stream), expected);
+        assert_eq!(uplink.peer(), Some(std::process::id()));
+    }
+
+    #[test]
+    fn a_rebirth_request_is_heard_and_a_lost_connection_survived() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (mut uplink, now) = (Uplink::new(path), Instant::now());
+        assert!(uplink.handle_io(now).connected);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(&[REBIRTH]).unwrap();
+        assert!(uplink.handle_io(now).rebirth);
+        drop(stream);
+        assert_eq!(uplink.handle_io(now), Outcome::default());
+        assert!(uplink.peer().is_none());
+        assert!(uplink.handle_io(now + FIRST_BACKOFF).connected);
+    }
+
+    #[test]
+    fn waiting_doubles_up_to_five_seconds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut uplink, mut now) = (Uplink::new(dir.path().join("none")), Instant::now());
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            uplink.handle_io(now);
+            let at = uplink.retry_at.unwrap();
+            waits.push((at - now).as_millis());
+            now = at;
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+    }
+}
