@@ -19,7 +19,7 @@ pub enum OriginFault {
     Flip(u64),
     /// The file ends before this offset.
     Truncate(u64),
-    /// Nothing comes from this offset on.
+    /// Nothing comes from this offset on, where it is asked for.
     Stall(u64),
     /// The body never ends.
     Endless,
@@ -155,8 +155,8 @@ impl SimOrigin {
         let range = fetch.range.clone().unwrap_or(0..u64::MAX);
         for rule in &mut self.rules {
             let concerns = match rule.fault {
-                OriginFault::Flip(at) => range.contains(&at),
-                OriginFault::Truncate(at) | OriginFault::Stall(at) => at < range.end,
+                OriginFault::Flip(at) | OriginFault::Stall(at) => range.contains(&at),
+                OriginFault::Truncate(at) => at < range.end,
                 _ => true,
             };
             if !concerns || !fetch.path.contains(&rule.contains) {
