@@ -17,7 +17,7 @@ fn assert_refused(vehicle: &mut SimVehicle, code: &str) {
     let failed = failures(vehicle);
     assert_eq!(failed.len(), 1, "{failed:#?}");
     assert_eq!(failed[0].stage_code, Stage::Metadata);
-    assert_eq!(failed[0].detail.as_ref().unwrap().code, code, "{failed:#?}");
+    assert_eq!(failed[0].detail.as_ref().expect("a reason").code, code, "{failed:#?}");
     let after: Vec<_> = SERIALS.map(|it| (vehicle.erases(it), vehicle.ecu(it).boots())).into();
     assert_eq!(after, before);
 }

@@ -12,7 +12,7 @@ fn position(vehicle: &SimVehicle, serial: &str, stage: Stage, status: Status) ->
             && it.stage_code == stage
             && it.status == status
     };
-    vehicle.events().iter().position(is).unwrap()
+    vehicle.events().iter().position(is).expect("the event was told")
 }
 
 #[test]

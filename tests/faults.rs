@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use canfd::uds::message::ServiceId;
 use common::{LIMIT, carry_out, check, failures, spring, spring_with, verdicts};
+use crypto_offload::queue::{Limits, Queue};
+use crypto_offload::software::SoftwareEngine;
+use crypto_offload::testing::FaultyEngine;
 use gateway_sim::ecu::Fault;
 use gateway_sim::vehicle::{CHUNK_SIZE, Extent, Image, OriginFault, SimVehicle, VehicleConfig};
 use ota::stage::{Stage, Status};
@@ -44,7 +47,7 @@ fn codes(vehicle: &SimVehicle, serial: &str) -> Vec<String> {
         it.ecu_serial.as_ref().is_some_and(|it| it.as_str() == serial) && it.stage_code != Stage::Rollback
     };
     let mut codes: Vec<_> =
-        failures(vehicle).iter().filter(of).map(|it| it.detail.as_ref().unwrap().code.clone()).collect();
+        failures(vehicle).iter().filter(of).filter_map(|it| Some(it.detail.as_ref()?.code.clone())).collect();
     codes.dedup();
     codes
 }
@@ -193,7 +196,7 @@ fn an_image_that_does_not_fit_the_quota_is_refused_before_its_download() {
     carry_out(&mut vehicle, "spring");
     assert_only(&mut vehicle, &images, "CAM-1", "STORE");
     assert_eq!(vehicle.erases("CAM-1"), 0);
-    assert!(!vehicle.origin.requests().iter().any(|it| it.contains("cam-1")));
+    assert!(!vehicle.origin.requests().iter().any(|(path, _)| path.contains("cam-1")));
 }
 
 #[test]
@@ -407,5 +410,70 @@ fn a_journal_that_takes_no_more_records_stops_before_the_next_erase() {
             assert!(writes > 8 || erases == 0, "{writes}: {}", image.serial);
         }
         assert_eq!(vehicle.violations(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_bus_that_goes_away_while_the_activation_is_being_written_down_is_overcome() {
+    for serial in common::SERIALS {
+        let (_cloud, mut vehicle, images) = spring();
+        vehicle.command("spring");
+        let installed =
+            |it: &mut SimVehicle| !it.events_of(Some(serial), Stage::Install, Status::Ok).is_empty();
+        assert!(vehicle.run_until(installed));
+        for up in [false, true] {
+            (0..2).for_each(|bus| vehicle.set_bus(bus, up));
+            vehicle.run_for(Duration::from_micros(500));
+        }
+        vehicle.run_until_idle(LIMIT).unwrap();
+        for image in &images {
+            assert!(vehicle.runs(image), "{serial}, {}: {:#?}", image.serial, failures(&vehicle));
+        }
+        check(&vehicle);
+    }
+}
+
+#[test]
+fn a_noisy_bus_leaves_every_ecu_with_an_image_or_with_a_report_that_it_has_none() {
+    for seed in 0..12 {
+        let (_cloud, mut vehicle, images) = spring_with(VehicleConfig { seed, ..VehicleConfig::default() });
+        vehicle.set_noise(0, 500, 100);
+        vehicle.set_noise(1, 500, 100);
+        vehicle.command("spring");
+        vehicle.run_until_idle(Duration::from_secs(3600)).unwrap();
+        check(&vehicle);
+        for image in &images {
+            let serial = image.serial;
+            let told = !codes(&vehicle, serial).is_empty();
+            let lost = !vehicle.events_of(Some(serial), Stage::Rollback, Status::Failed).is_empty();
+            let old = vehicle.ecu(serial).running_version() == Some(b"1.0.0");
+            assert!(vehicle.runs(image) || told && (old || lost), "seed {seed}: {serial}");
+            assert!(!lost || serial != "DOOR-1", "seed {seed}: two banks lose nothing");
+        }
+    }
+}
+
+#[test]
+fn a_coprocessor_that_fails_lies_or_hangs_costs_time_only() {
+    fn engines(fault: crypto_offload::testing::Fault) -> Queue {
+        let (device, control) = FaultyEngine::new("device").unwrap();
+        let queue =
+            Queue::new(Limits::default(), vec![Box::new(device), Box::new(SoftwareEngine::new().unwrap())]);
+        control.set(fault);
+        queue
+    }
+    use crypto_offload::testing::Fault as Engine;
+    let queues: [fn() -> Queue; 5] = [
+        || engines(Engine::Fail),
+        || engines(Engine::RejectAll),
+        || engines(Engine::Babble),
+        || engines(Engine::Stall),
+        || engines(Engine::Down),
+    ];
+    for engines in queues {
+        let (_cloud, mut vehicle, images) =
+            spring_with(VehicleConfig { engines, ..VehicleConfig::default() });
+        carry_out(&mut vehicle, "spring");
+        assert_all(&mut vehicle, &images);
     }
 }

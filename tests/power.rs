@@ -8,6 +8,7 @@ use common::{LIMIT, SERIALS, check, failures, images};
 use gateway_sim::random::Random;
 use gateway_sim::vehicle::{Image, SimCloud, SimVehicle, VehicleConfig};
 use ota::journal::Phase;
+use ota::stage::{Stage, Status};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
@@ -32,9 +33,9 @@ impl Sweep {
         let mut sweep = Self { cloud, images, outputs: 0, length: 0 };
         let mut vehicle = sweep.vehicle(1);
         vehicle.command("spring");
-        vehicle.run_until_idle(LIMIT).unwrap();
+        vehicle.run_until_idle(LIMIT).expect("it ends in time");
         sweep.outputs = vehicle.outputs();
-        sweep.length = u64::try_from(vehicle.elapsed().as_micros()).unwrap();
+        sweep.length = u64::try_from(vehicle.elapsed().as_micros()).expect("minutes");
         sweep
     }
 
@@ -151,6 +152,38 @@ fn power_may_fail_again_and_again() {
         let mut random = Random::new(seed);
         let points: Vec<_> = (0..5).map(|_| Point::Micros(random.below(sweep.length / 2))).collect();
         sweep.run(seed, Cut::Power, &points);
+    }
+}
+
+#[test]
+fn a_download_goes_on_behind_the_last_chunk_that_is_on_the_medium() {
+    let cloud = SimCloud::new();
+    let mut images = images("2.0.0", 2);
+    images.retain(|it| it.serial == "CAM-1");
+    images[0].bytes = Random::new(7).bytes(12 << 20);
+    cloud.publish("spring", &images);
+    let config = VehicleConfig { quota: 16 << 20, read_ahead: 1 << 20, ..VehicleConfig::default() };
+    for cut in [Cut::Kill, Cut::Power] {
+        let mut vehicle = SimVehicle::new(&cloud, config.clone());
+        vehicle.command("spring");
+        let half = |it: &SimVehicle| match it.journal.ecu("CAM-1").map(|it| it.phase) {
+            Some(Phase::Downloading(progress)) => progress.next_chunk,
+            _ => 0,
+        };
+        assert!(vehicle.run_until(|it| half(it) > 0), "{:?}", vehicle.journal.ecu("CAM-1"));
+        let kept = half(&vehicle);
+        assert_eq!(kept * 4096 % (4 << 20), 0, "only what was synced is claimed");
+        vehicle.run_for(std::time::Duration::from_millis(100));
+        match cut {
+            Cut::Kill => vehicle.kill(),
+            Cut::Power => vehicle.power_cut(),
+        }
+        let before = vehicle.origin.requests().len();
+        vehicle.restart();
+        let proven = |it: &mut SimVehicle| !it.events_of(Some("CAM-1"), Stage::Verify, Status::Ok).is_empty();
+        assert!(vehicle.run_until(proven), "{cut:?}: {:#?}", failures(&vehicle));
+        let first = vehicle.origin.requests()[before..].iter().filter(|(path, _)| !path.ends_with(".tree"));
+        assert_eq!(first.map(|(_, start)| *start).min(), Some(kept * 4096), "{cut:?}");
     }
 }
 

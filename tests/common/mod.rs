@@ -50,14 +50,14 @@ pub(crate) fn spring_with(config: VehicleConfig) -> (SimCloud, SimVehicle, Vec<I
 /// Tells the vehicle of a campaign and runs it to its end.
 pub(crate) fn carry_out(vehicle: &mut SimVehicle, campaign: &str) {
     vehicle.command(campaign);
-    vehicle.run_until_idle(LIMIT).unwrap();
+    vehicle.run_until_idle(LIMIT).expect("it ends in time");
     check(vehicle);
 }
 
 /// What holds after every run, however it ended.
 pub(crate) fn check(vehicle: &SimVehicle) {
     assert_eq!(vehicle.violations(), [""; 0]);
-    vehicle.journal.check().unwrap();
+    vehicle.journal.check().expect("the journal is readable");
     let campaign = vehicle.status().and_then(|it| it.campaign);
     assert!(campaign.is_none_or(|it| it.state == "finished"), "{:#?}", vehicle.status());
     for event in vehicle.events() {

@@ -14,6 +14,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use canfd::virtual_bus::RandomFaults;
 use crypto_offload::queue::Queue;
 use crypto_offload::software::SoftwareVerifier;
 use gatewayd::bus::EcuOrder;
@@ -236,6 +237,14 @@ impl SimVehicle {
     pub fn set_bus(&mut self, bus: usize, up: bool) {
         if let Some(bus) = self.buses.get_mut(bus) {
             bus.set_up(up);
+        }
+    }
+
+    /// From now on a bus loses and repeats frames, at rates per million.
+    pub fn set_noise(&mut self, bus: usize, lost: u32, repeated: u32) {
+        let faults = RandomFaults::new(self.random.bits(), lost, repeated);
+        if let Some(bus) = self.buses.get_mut(bus) {
+            bus.set_noise(faults);
         }
     }
 

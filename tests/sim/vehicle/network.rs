@@ -8,7 +8,7 @@ use std::time::Instant;
 use canfd::bit_timing::BitTiming;
 use canfd::bus::Received;
 use canfd::frame::{CanId, CanIds, FdFrame};
-use canfd::virtual_bus::{NodeId, VirtualBus, VirtualBusConfig};
+use canfd::virtual_bus::{NodeId, RandomFaults, VirtualBus, VirtualBusConfig};
 use gatewayd::bus::{BusMaster, EcuOrder, EcuReport, SeatConfig};
 use gatewayd::gateway::message::EcuIndex;
 
@@ -121,6 +121,11 @@ impl SimBus {
         } else {
             gateway.master.handle_bus_down("network is down");
         }
+    }
+
+    /// From now on frames get lost or come twice.
+    pub(super) fn set_noise(&mut self, mut faults: RandomFaults) {
+        self.bus.set_fault(move |_, _| faults.next_fault());
     }
 
     pub(super) fn ecu_mut(&mut self, ecu: EcuIndex) -> Option<&mut SimEcu> {

@@ -53,7 +53,7 @@ pub struct SimOrigin {
     /// The folder that is served; tests may exchange it.
     pub root: PathBuf,
     rules: Vec<Rule>,
-    requests: Vec<String>,
+    requests: Vec<(String, u64)>,
 }
 
 impl SimOrigin {
@@ -71,14 +71,15 @@ impl SimOrigin {
         self.rules.clear();
     }
 
-    /// The paths asked for so far.
-    pub fn requests(&self) -> &[String] {
+    /// What was asked for so far: paths, and the offset of the first byte.
+    pub fn requests(&self) -> &[(String, u64)] {
         &self.requests
     }
 
     /// The answer to a fetch: what arrives, each with its delay from now.
     pub(super) fn answer(&mut self, now: Instant, fetch: &Fetch) -> Vec<(Duration, Input)> {
-        self.requests.push(fetch.path.clone());
+        let start = fetch.range.as_ref().map_or(0, |range| range.start);
+        self.requests.push((fetch.path.clone(), start));
         let mut delay = LATENCY;
         let (parts, result) = self.body(now, fetch);
         let mut inputs = Vec::new();
