@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 SECONDS ?= 60
+COUNT ?= 200
+SEED ?= 1
 ARGS ?=
 
 help: ## This list
@@ -33,6 +35,9 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
 
+sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
+	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
+
 fuzz: ## Every fuzz target for SECONDS=60 each
 	@scripts/fuzz $(SECONDS)
 
@@ -48,4 +53,4 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny fuzz fuzz-smoke check-yocto check-units ci
+.PHONY: help setup demo test fmt lint doc deny sweep-crash fuzz fuzz-smoke check-yocto check-units ci

@@ -3,3 +3,6 @@
 
 pub mod bus;
 pub mod ecu;
+pub mod errors;
+pub mod random;
+pub mod vehicle;

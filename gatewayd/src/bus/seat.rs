@@ -59,11 +59,7 @@ impl Seat {
                 self.session = Session::Identify(Box::new(Identify::new(now, &self.config.profile)));
             }
             EcuOrder::Program(program) => self.program(now, program),
-            EcuOrder::Data { offset, bytes } => {
-                if !self.feed.push(offset, bytes) {
-                    self.refuse("data does not follow what came before");
-                }
-            }
+            EcuOrder::Data { offset, bytes } => self.feed.push(offset, bytes),
             EcuOrder::Activate => {
                 if let Session::Program(programmer) = &mut self.session {
                     programmer.activate(now);
