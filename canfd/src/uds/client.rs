@@ -63,6 +63,22 @@ struct Exchange {
     pending: u32,
     busy: u32,
     discarded: u32,
+    /// An answer of several frames has begun.
+    receiving: bool,
+}
+
+impl Exchange {
+    fn new(request: Request) -> Self {
+        Self {
+            request,
+            state: State::Queued,
+            limit: None,
+            pending: 0,
+            busy: 0,
+            discarded: 0,
+            receiving: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,8 +135,7 @@ impl Client {
             return Err(Busy { outstanding: exchange.request.service() });
         }
         self.last_use = Some(now);
-        self.exchange =
-            Some(Exchange { request, state: State::Queued, limit: None, pending: 0, busy: 0, discarded: 0 });
+        self.exchange = Some(Exchange::new(request));
         Ok(())
     }
 
@@ -136,18 +151,24 @@ impl Client {
             && let State::Sending { .. } = exchange.state
         {
             let limit = *exchange.limit.get_or_insert(now + total);
-            exchange.state = State::Waiting { deadline: (now + p2).min(limit) };
+            let deadline = if exchange.receiving { limit } else { (now + p2).min(limit) };
+            exchange.state = State::Waiting { deadline };
         }
     }
 
-    /// The transport sees an answer of several frames begin (N_USDataFF.indication): P2 is met, its end is awaited
-    /// for up to P2*.
+    /// The transport sees an answer of several frames begin (N_USData_FF.indication), which is what P2 and P2* are
+    /// measured to. From here on the transport watches over its gaps, and only the end of all patience is left here.
     pub fn handle_response_started(&mut self, now: Instant) {
-        let p2_star = self.p2_star;
-        if let Some(exchange) = &mut self.exchange
-            && let (State::Waiting { .. }, Some(limit)) = (exchange.state, exchange.limit)
-        {
-            exchange.state = State::Waiting { deadline: (now + p2_star).min(limit) };
+        let total = self.timings.pending_total;
+        let Some(exchange) = &mut self.exchange else { return };
+        match exchange.state {
+            State::Sending { .. } => exchange.receiving = true,
+            State::Waiting { .. } => {
+                exchange.receiving = true;
+                let deadline = *exchange.limit.get_or_insert(now + total);
+                exchange.state = State::Waiting { deadline };
+            }
+            State::Queued | State::BackOff { .. } => {}
         }
     }
 
@@ -159,17 +180,16 @@ impl Client {
             return;
         }
         let service = exchange.request.service();
+        let received = std::mem::take(&mut exchange.receiving);
         match Response::parse(pdu) {
             Err(source) => self.finish(now, Event::Failed(ClientError::Malformed { service, source })),
-            Ok(response) if response.service() != service => {
-                exchange.discarded = exchange.discarded.saturating_add(1);
-            }
+            Ok(response) if response.service() != service => self.discard(now, received),
             Ok(Response::Positive { parameters, .. }) => match exchange.request.strip_echo(parameters) {
                 Some(record) => {
                     let record = record.to_vec();
                     self.finish(now, Event::Answered { service, record });
                 }
-                None => exchange.discarded = exchange.discarded.saturating_add(1),
+                None => self.discard(now, received),
             },
             Ok(Response::Negative { nrc: Nrc::ResponsePending, .. }) => self.handle_pending(now),
             Ok(Response::Negative { nrc: Nrc::BusyRepeatRequest, .. }) => self.handle_busy(now),
@@ -259,6 +279,16 @@ impl Client {
             TesterPresent::Queued { deadline } | TesterPresent::Sending { deadline } => Some(deadline),
         };
         exchange.into_iter().chain(tester_present).min()
+    }
+
+    /// Counts what answers another request. A long one has kept the ECU from answering, so P2 starts again.
+    fn discard(&mut self, now: Instant, received: bool) {
+        let p2 = self.p2;
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.discarded = exchange.discarded.saturating_add(1);
+        if received && let (State::Waiting { .. }, Some(limit)) = (exchange.state, exchange.limit) {
+            exchange.state = State::Waiting { deadline: (now + p2).min(limit) };
+        }
     }
 
     fn handle_pending(&mut self, now: Instant) {

@@ -153,6 +153,7 @@ impl Seat {
                     self.session.handle_response(now, &pdu);
                     self.link.recycle(pdu);
                 }
+                isotp::Event::ReceptionStarted { .. } => self.session.handle_response_started(now),
                 isotp::Event::Sent(buffer) => {
                     self.session.handle_sent(now);
                     self.link.recycle(buffer);
@@ -307,6 +308,14 @@ impl Session {
             Self::None => {}
             Self::Identify(it) => it.client.handle_response(now, pdu),
             Self::Program(it) => it.handle_response(now, pdu),
+        }
+    }
+
+    fn handle_response_started(&mut self, now: Instant) {
+        match self {
+            Self::None => {}
+            Self::Identify(it) => it.client.handle_response_started(now),
+            Self::Program(it) => it.handle_response_started(now),
         }
     }
 

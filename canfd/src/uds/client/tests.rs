@@ -210,6 +210,48 @@ fn answers_to_other_requests_are_discarded_and_counted() {
     assert_eq!(client.poll_event(), Some(Event::Failed(ClientError::NoAnswer { service, discarded: 2 })));
 }
 
+#[test]
+fn an_answer_that_has_begun_is_awaited_beyond_p2_and_p2_star_but_not_for_ever() {
+    let start = Instant::now();
+    let service = ServiceId::ReadDataByIdentifier;
+    let mut client = sent(start, read());
+    client.handle_response_started(start + 149 * MS);
+    client.handle_timeout(start + 60_000 * MS);
+    client.handle_response(start + 60_000 * MS, &[0x62, 0xF1, 0x95, 1]);
+    assert!(matches!(client.poll_event(), Some(Event::Answered { record, .. }) if record == [1]));
+
+    let mut client = sent(start, read());
+    client.handle_response_started(start + 149 * MS);
+    assert_eq!(client.poll_timeout(), Some(start + 120_000 * MS));
+    client.handle_timeout(start + 119_999 * MS);
+    assert_eq!(client.poll_event(), None);
+    client.handle_timeout(start + 120_000 * MS);
+    assert_eq!(client.poll_event(), Some(Event::Failed(ClientError::NoAnswer { service, discarded: 0 })));
+}
+
+#[test]
+fn an_answer_may_begin_before_the_confirmation() {
+    let start = Instant::now();
+    let mut client = Client::new(ClientTimings::default());
+    client.request(start, read()).unwrap();
+    client.poll_request().unwrap();
+    client.handle_response_started(start);
+    client.handle_sent(start);
+    assert_eq!(client.poll_timeout(), Some(start + 120_000 * MS));
+}
+
+#[test]
+fn a_long_answer_to_another_request_starts_p2_again() {
+    let start = Instant::now();
+    let mut client = sent(start, read());
+    client.handle_response_started(start);
+    client.handle_response(start + 400 * MS, &[0x62, 0xF1, 0x91, 1]);
+    assert_eq!(client.poll_timeout(), Some(start + 550 * MS));
+    // A short one has not kept the ECU from anything.
+    client.handle_response(start + 500 * MS, &[0x62, 0xF1, 0x91, 1]);
+    assert_eq!(client.poll_timeout(), Some(start + 550 * MS));
+}
+
 proptest! {
     #[test]
     fn any_answers_end_in_exactly_one_event(
