@@ -38,10 +38,9 @@ enum Session {
 
 impl Seat {
     pub(super) fn new(config: SeatConfig) -> Self {
-        let link = Link::new(LinkConfig::tester(config.ids));
         Self {
+            link: new_link(&config),
             config,
-            link,
             session: Session::None,
             feed: Feed::default(),
             wanted: None,
@@ -59,6 +58,8 @@ impl Seat {
                 self.session = Session::Identify(Box::new(Identify::new(now, &self.config.profile)));
             }
             EcuOrder::Program(program) => self.program(now, program),
+            // What was on its way when the session ended is nobody's any more.
+            EcuOrder::Data { .. } if !matches!(self.session, Session::Program(_)) => {}
             EcuOrder::Data { offset, bytes } => {
                 if !self.feed.push(offset, bytes) {
                     self.refuse("data does not follow what came before");
@@ -81,8 +82,10 @@ impl Seat {
 
     /// The bus is away: whatever was going on is over.
     pub(super) fn handle_bus_down(&mut self, reason: &str) {
-        self.link.reset();
+        // Frames that the bus took with it are never confirmed, so the link must forget them as well.
+        self.link = new_link(&self.config);
         self.functional.clear();
+        self.feed.clear();
         if !matches!(self.session, Session::None) {
             self.session = Session::None;
             self.reports.push_back(EcuReport::Failed(EcuError::BusDown { reason: reason.to_owned() }));
@@ -300,6 +303,10 @@ impl Seat {
         self.session = Session::None;
         self.reports.push_back(EcuReport::Failed(EcuError::Refused { reason: reason.to_owned() }));
     }
+}
+
+fn new_link(config: &SeatConfig) -> Link {
+    Link::new(LinkConfig { max_in_flight: config.max_in_flight, ..LinkConfig::tester(config.ids) })
 }
 
 impl Session {
