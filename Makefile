@@ -33,6 +33,15 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
 
+bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
+	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+
+bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+
+bench-telemetry: ## Telemetry: bytes per sample
+	@$(CARGO) run --quiet --release --locked -p telemetry --example size
+
 fuzz: ## Every fuzz target for SECONDS=60 each
 	@scripts/fuzz $(SECONDS)
 
@@ -48,4 +57,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny fuzz fuzz-smoke check-yocto check-units ci
+.PHONY: help setup demo test fmt lint doc deny bench-canfd bench-crypto bench-telemetry fuzz fuzz-smoke \
+	check-yocto check-units ci
