@@ -21,9 +21,11 @@ test: setup ## Every test and every documented example, with counts
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 doc: ## The documentation, warnings are errors
