@@ -1,5 +1,8 @@
 //! What is published is read back the way a vehicle does: from the roots down to the plain bytes.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::cast_possible_truncation, reason = "patterns of bytes, and sizes far below 4 GiB")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
