@@ -72,8 +72,9 @@ impl Args {
 /// The length of a file that can be published.
 pub(crate) fn check_package(path: &Path) -> Outcome<u64> {
     let shown = path.display();
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| Failure::input(format!("package {shown} cannot be read: {error}; check the path")))?;
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        Failure::input(format!("package {shown} cannot be read: {error}; check the path"))
+    })?;
     if metadata.is_dir() {
         return Err(Failure::input(format!("package {shown} is a directory; pack it into one file first")));
     }

@@ -22,7 +22,9 @@ pub(crate) fn start() -> Outcome<String> {
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect_timeout(&listen, Duration::from_secs(1)).is_err() {
         if Instant::now() >= deadline {
-            return Err(Failure::new(format!("the embedded broker does not listen on {listen}; try --broker")));
+            return Err(Failure::new(format!(
+                "the embedded broker does not listen on {listen}; try --broker"
+            )));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -38,7 +38,7 @@ pub(crate) enum Notice {
 #[derive(Debug)]
 pub(crate) struct Supervised {
     shared: Arc<Shared>,
-    thread: JoinHandle<Option<ExitStatus>>,
+    thread: Option<JoinHandle<Option<ExitStatus>>>,
 }
 
 #[derive(Debug)]
@@ -89,21 +89,26 @@ impl Supervised {
             .name(format!("{}-watch", program.name))
             .spawn(move || supervise(&program, &theirs, &notices))
             .map_err(Failure::of("a thread"))?;
-        Ok(Self { shared, thread })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// Asks the child to stop. Blocks until it has, or was killed. `None` where none ran.
-    pub(crate) fn stop(self) -> Option<ExitStatus> {
+    pub(crate) fn stop(mut self) -> Option<ExitStatus> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<ExitStatus> {
+        let thread = self.thread.take()?;
         self.shared.stop.store(true, Ordering::SeqCst);
         self.signal(Signal::TERM);
         let deadline = Instant::now() + STOP;
-        while !self.thread.is_finished() {
+        while !thread.is_finished() {
             if Instant::now() >= deadline {
                 self.signal(Signal::KILL);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.thread.join().ok().flatten()
+        thread.join().ok().flatten()
     }
 
     fn signal(&self, signal: Signal) {
@@ -112,6 +117,13 @@ impl Supervised {
             // One that has just ended needs no signal.
             let _ = kill_process(pid, signal);
         }
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // How it ended interests nobody any more.
+        let _ = self.end();
     }
 }
 

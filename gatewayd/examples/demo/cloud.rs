@@ -56,9 +56,8 @@ pub(crate) fn publish(
     certs::issue(&dir.join("certs"), &names, certs::DEFAULT_VALIDITY).map_err(Failure::of("certificates"))?;
     let campaign = campaign(state)?;
     let now = UtcTime::from_unix(unix_ms(SystemTime::now()) / 1000);
-    let published =
-        publish::publish(&paths.repository, &keys, &campaign, &Expiry::default(), now, progress)
-            .map_err(|error| Failure::new(error.to_string()))?;
+    let published = publish::publish(&paths.repository, &keys, &campaign, &Expiry::default(), now, progress)
+        .map_err(|error| Failure::new(error.to_string()))?;
     state.tampered.iter().filter_map(|&ecu| spoil(&published, ecu).transpose()).collect()
 }
 

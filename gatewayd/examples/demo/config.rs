@@ -26,6 +26,7 @@ pub(crate) struct Wiring<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Sockets {
     pub(crate) control: PathBuf,
+    pub(crate) profile: PathBuf,
     pub(crate) buses: Vec<PathBuf>,
 }
 
@@ -38,7 +39,7 @@ impl Sockets {
         }
         fsio::create_dir(&run).map_err(Failure::of("sockets"))?;
         let buses = BUSES.iter().map(|name| run.join(format!("{name}.sock"))).collect();
-        Ok(Self { control: run.join("control.sock"), buses })
+        Ok(Self { control: run.join("control.sock"), profile: run.join("profile.sock"), buses })
     }
 }
 
@@ -81,13 +82,14 @@ fn text(wiring: &Wiring<'_>, state: &State) -> String {
         text,
         "[mqtt]\nurl = \"{}\"\n\n\
          [state]\ndirectory = {}\nquota = \"{}MiB\"\n\n\
-         [control]\nsocket = {}\n\n\
+         [control]\nsocket = {}\nprofile_socket = {}\n\n\
          [log]\nfilter = \"info\"\n\n\
          [profile]\nwindow = \"2s\"\n\n",
         wiring.broker,
         quoted(&wiring.dir.join("gateway")),
         1024 + (largest >> 20) * 2,
         quoted(&wiring.sockets.control),
+        quoted(&wiring.sockets.profile),
     );
     for (name, socket) in BUSES.iter().zip(&wiring.sockets.buses) {
         let url = toml::Value::from(format!("virtual:{}", socket.display()));
@@ -111,12 +113,8 @@ fn text(wiring: &Wiring<'_>, state: &State) -> String {
         );
     }
     for (ecu, package) in ECUS.iter().zip(&state.packages) {
-        let _ = write!(
-            text,
-            "[dialect.{}]\n{}\n",
-            ecu.dialect_name(),
-            ecu.dialect(package.len, state.untimed)
-        );
+        let _ =
+            write!(text, "[dialect.{}]\n{}\n", ecu.dialect_name(), ecu.dialect(package.len, state.untimed));
     }
     text
 }

@@ -40,14 +40,16 @@ impl Field {
     /// Powers everything up. What the flash holds is kept from an earlier start.
     pub(crate) fn start(dir: &Path, sockets: &Sockets, state: &State) -> Outcome<Self> {
         let timing = (!state.untimed).then_some(TIMING);
-        let hubs = sockets.buses.iter().map(|it| {
-            BusHub::start(it, timing).map_err(Failure::of(format!("the bus at {}", it.display())))
-        });
+        let hubs = sockets
+            .buses
+            .iter()
+            .map(|it| BusHub::start(it, timing).map_err(Failure::of(format!("the bus at {}", it.display()))));
         let hubs: Vec<_> = hubs.collect::<Outcome<_>>()?;
         let functional = CanId::standard(FUNCTIONAL_ID).map_err(Failure::of("the functional CAN id"))?;
         let mut nodes = Vec::new();
         for (spec, package) in ECUS.iter().zip(&state.packages) {
-            let failed = |error: &dyn std::error::Error| Failure::new(format!("ECU {}: {error}", spec.serial));
+            let failed =
+                |error: &dyn std::error::Error| Failure::new(format!("ECU {}: {error}", spec.serial));
             let config = spec.simulated(package.len, state.untimed)?;
             let ecu = SimEcu::open(Instant::now(), &spec.flash_dir(dir), config).map_err(|it| failed(&it))?;
             let hub = hubs.get(spec.bus).ok_or_else(|| Failure::new("an ECU without a bus"))?;
