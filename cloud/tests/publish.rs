@@ -218,13 +218,14 @@ fn a_later_publication_raises_versions_and_keeps_root_and_other_images() {
 
 #[test]
 fn bad_packages_are_named_and_leave_the_repository_as_it_was() {
+    type Expected = fn(&PackageFault) -> bool;
     let fixture = Fixture::new();
     let good = fixture.campaign();
     fixture.publish(&good).unwrap();
     let timestamp = fixture.root().join("image/timestamp.json");
     let before = std::fs::read(&timestamp).unwrap();
     let empty = fixture.package("empty", b"");
-    let cases: [(PathBuf, fn(&PackageFault) -> bool); 3] = [
+    let cases: [(PathBuf, Expected); 3] = [
         (fixture.dir.path().join("absent"), |it| matches!(it, PackageFault::Missing)),
         (fixture.dir.path().to_owned(), |it| matches!(it, PackageFault::NotAFile)),
         (empty, |it| matches!(it, PackageFault::Empty)),
