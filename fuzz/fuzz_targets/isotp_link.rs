@@ -44,9 +44,13 @@ fn drain(link: &mut Link, now: Instant) {
         }
         while let Some(event) = link.poll_event() {
             moved = true;
-            if let Event::Received(message) = event {
-                assert!(message.len() <= MAX_LEN);
-                link.recycle(message);
+            match event {
+                Event::ReceptionStarted { len } => assert!(len <= MAX_LEN),
+                Event::Received(message) => {
+                    assert!(message.len() <= MAX_LEN);
+                    link.recycle(message);
+                }
+                Event::Sent(_) | Event::Failed(_) => {}
             }
         }
         if !moved {

@@ -6,7 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|pdu: &[u8]| {
     match Response::parse(pdu) {
-        Ok(Response::Positive { service, parameters }) => assert_eq!(positive_response(service, parameters), pdu),
+        Ok(Response::Positive { service, parameters }) => {
+            assert_eq!(positive_response(service, parameters), pdu)
+        }
         Ok(Response::Negative { service, nrc }) => assert_eq!(negative_response(service.to_byte(), nrc), pdu),
         Err(_) => {}
     }

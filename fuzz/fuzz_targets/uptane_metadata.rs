@@ -13,7 +13,8 @@ macro_rules! written_back_it_means_the_same {
             && let Ok(written) = metadata.to_bytes()
         {
             let bounds = Bounds::metadata(8 * 64 * 1024);
-            let again = Signed::<$role>::parse(&written, bounds, &SoftwareVerifier).expect("own bytes can be read");
+            let again =
+                Signed::<$role>::parse(&written, bounds, &SoftwareVerifier).expect("own bytes can be read");
             assert_eq!(again.signed_bytes(), metadata.signed_bytes());
         }
     };
