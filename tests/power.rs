@@ -21,6 +21,8 @@ struct Sweep {
     cloud: SimCloud,
     images: Vec<Image>,
     outputs: u64,
+    /// What had been said at the end of each installation.
+    ends: [u64; 3],
     /// Microseconds of simulated time.
     length: u64,
 }
@@ -30,11 +32,12 @@ impl Sweep {
         let cloud = SimCloud::new();
         let images = images("2.0.0", 2);
         cloud.publish("spring", &images);
-        let mut sweep = Self { cloud, images, outputs: 0, length: 0 };
+        let mut sweep = Self { cloud, images, outputs: 0, ends: [0; 3], length: 0 };
         let mut vehicle = sweep.vehicle(1);
         vehicle.command("spring");
         vehicle.run_until_idle(LIMIT).expect("it ends in time");
         sweep.outputs = vehicle.outputs();
+        sweep.ends = SERIALS.map(|it| vehicle.told_at(it, Stage::Activate).expect("it is activated"));
         sweep.length = u64::try_from(vehicle.elapsed().as_micros()).expect("minutes");
         sweep
     }
@@ -142,6 +145,16 @@ fn power_may_fail_at_any_time() {
     let sweep = Sweep::new();
     for step in 0..24 {
         sweep.run(step, Cut::Power, &[Point::Micros(step * sweep.length / 24)]);
+    }
+}
+
+#[test]
+fn power_may_fail_while_the_end_of_an_installation_is_said() {
+    let sweep = Sweep::new();
+    for end in sweep.ends {
+        for seed in 0..10 {
+            sweep.run(seed, Cut::Power, &[Point::Output(end + seed % 5)]);
+        }
     }
 }
 
