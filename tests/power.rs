@@ -117,8 +117,8 @@ fn is_done(vehicle: &SimVehicle, serial: &str) -> bool {
 #[test]
 fn the_gateway_may_die_at_any_point_of_what_it_says() {
     let sweep = Sweep::new();
-    for step in 0..40 {
-        let point = Point::Output(1 + step * sweep.outputs / 40);
+    for step in 0..30 {
+        let point = Point::Output(1 + step * sweep.outputs / 30);
         sweep.run(step, Cut::Kill, &[point]);
     }
 }
@@ -126,16 +126,16 @@ fn the_gateway_may_die_at_any_point_of_what_it_says() {
 #[test]
 fn the_gateway_may_die_at_any_time() {
     let sweep = Sweep::new();
-    for step in 0..24 {
-        sweep.run(step, Cut::Kill, &[Point::Micros(step * sweep.length / 24)]);
+    for step in 0..16 {
+        sweep.run(step, Cut::Kill, &[Point::Micros(step * sweep.length / 16)]);
     }
 }
 
 #[test]
 fn power_may_fail_at_any_point_of_what_the_gateway_says() {
     let sweep = Sweep::new();
-    for step in 0..40 {
-        let point = Point::Output(1 + step * sweep.outputs / 40);
+    for step in 0..30 {
+        let point = Point::Output(1 + step * sweep.outputs / 30);
         sweep.run(step, Cut::Power, &[point]);
     }
 }
@@ -143,8 +143,8 @@ fn power_may_fail_at_any_point_of_what_the_gateway_says() {
 #[test]
 fn power_may_fail_at_any_time() {
     let sweep = Sweep::new();
-    for step in 0..24 {
-        sweep.run(step, Cut::Power, &[Point::Micros(step * sweep.length / 24)]);
+    for step in 0..16 {
+        sweep.run(step, Cut::Power, &[Point::Micros(step * sweep.length / 16)]);
     }
 }
 
