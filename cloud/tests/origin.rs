@@ -1,5 +1,8 @@
 //! The origin over real sockets on the loopback, with real clients of both protocols.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::cast_possible_truncation, reason = "patterns of bytes, and sizes far below 4 GiB")]
+
 mod common;
 
 use common::{Client, Origin, deadline};

@@ -1,5 +1,8 @@
 //! What is published is read back the way a vehicle does: from the roots down to the plain bytes.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::cast_possible_truncation, reason = "patterns of bytes, and sizes far below 4 GiB")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -215,13 +218,14 @@ fn a_later_publication_raises_versions_and_keeps_root_and_other_images() {
 
 #[test]
 fn bad_packages_are_named_and_leave_the_repository_as_it_was() {
+    type Expected = fn(&PackageFault) -> bool;
     let fixture = Fixture::new();
     let good = fixture.campaign();
     fixture.publish(&good).unwrap();
     let timestamp = fixture.root().join("image/timestamp.json");
     let before = std::fs::read(&timestamp).unwrap();
     let empty = fixture.package("empty", b"");
-    let cases: [(PathBuf, fn(&PackageFault) -> bool); 3] = [
+    let cases: [(PathBuf, Expected); 3] = [
         (fixture.dir.path().join("absent"), |it| matches!(it, PackageFault::Missing)),
         (fixture.dir.path().to_owned(), |it| matches!(it, PackageFault::NotAFile)),
         (empty, |it| matches!(it, PackageFault::Empty)),

@@ -1,5 +1,7 @@
 //! A subscriber at a real broker, which a vehicle talks to.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -46,7 +48,9 @@ fn broker() -> String {
         v5: Some(HashMap::from([("1".to_owned(), server)])),
         ..Default::default()
     };
-    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    std::thread::spawn(move || {
+        rumqttd::Broker::new(config).start().unwrap();
+    });
     format!("mqtt://{listen}")
 }
 

@@ -14,10 +14,17 @@
 #![deny(unsafe_code)]
 
 pub mod bus;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
+pub mod event_loop;
 pub mod gateway;
+pub mod inspect;
 pub mod io;
+pub mod log;
 pub mod profiler;
+pub mod profiler_service;
 pub mod runtime;
+pub mod shutdown;
 pub mod systemd;

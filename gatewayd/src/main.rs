@@ -1,2 +1,103 @@
-//! gatewayd
-fn main() {}
+//! `gatewayd`: parse, run, exit code.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use gatewayd::cli::{Args, Command};
+use gatewayd::config::{Config, reference};
+use gatewayd::{daemon, inspect, profiler_service};
+
+/// `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
+/// `EX_CONFIG` of sysexits.h.
+const BAD_CONFIGURATION: u8 = 78;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to standard output and are no mistake.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match args.command {
+        Command::Run { config } => with_config(&config, |config| {
+            daemon::run(config).map_err(|error| (error.to_string(), error.is_configuration()))
+        }),
+        Command::Profile { config } => {
+            with_config(&config, |config| profiler_service::run(config).map_err(|error| (error, false)))
+        }
+        Command::Check { config } => check(&config),
+        Command::Topology { xml, json, buses } => finish(inspect::topology(xml.as_deref(), json, buses)),
+        Command::Reference => finish(Ok(reference::TEXT.to_owned())),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "gatewayd", &mut text);
+            finish(Ok(String::from_utf8_lossy(&text).into_owned()))
+        }
+        Command::Man => {
+            let mut text = Vec::new();
+            let rendered = clap_mangen::Man::new(Args::command()).render(&mut text);
+            finish(
+                rendered.map(|()| String::from_utf8_lossy(&text).into_owned()).map_err(|it| it.to_string()),
+            )
+        }
+    }
+}
+
+fn with_config(path: &Path, run: impl FnOnce(&Config) -> Result<(), (String, bool)>) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok((config, warnings)) => {
+            if !warnings.is_empty() {
+                say(&warnings.to_string());
+            }
+            config
+        }
+        Err(findings) => {
+            say(&findings.to_string());
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    gatewayd::log::start(&config.log);
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((message, is_configuration)) => {
+            say(&format!("gatewayd: {message}"));
+            if is_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    let (findings, code) = match Config::load(path) {
+        Ok((_, warnings)) => (warnings, ExitCode::SUCCESS),
+        Err(findings) => (findings, ExitCode::from(BAD_CONFIGURATION)),
+    };
+    if !findings.is_empty() {
+        // A reader that has left wants no more text.
+        let _ = writeln!(std::io::stdout(), "{findings}");
+    }
+    code
+}
+
+fn finish(result: Result<String, String>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            // A reader that has left wants no more text.
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            say(&format!("gatewayd: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(text: &str) {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -32,6 +32,15 @@ impl ServiceManager {
         notify(&[NotifyState::Status(status)]);
     }
 
+    /// A reload was asked for, and this is what came of it.
+    pub fn reloaded(&self, status: &str) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(time) => notify(&[NotifyState::Reloading, time]),
+            Err(error) => tracing::debug!(%error, "no monotonic time for the service manager"),
+        }
+        self.ready(status);
+    }
+
     /// The work loop is turning. Called from the loop itself, never from a timer thread.
     pub fn alive(&self) {
         notify(&[NotifyState::Watchdog]);

@@ -1,6 +1,7 @@
 //! Simulators of everything around the daemon.
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod bus;
 pub mod ecu;
 pub mod errors;

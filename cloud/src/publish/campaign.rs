@@ -71,13 +71,19 @@ pub enum PublishError {
     ContentKey(#[from] SigningError),
     /// A content key cannot be wrapped.
     #[error("cannot wrap a content key: {0}")]
-    Wrap(#[from] WrapError),
+    Wrap(#[source] Box<WrapError>),
     /// A serial that cannot be the name of a group, which no serial is.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The file system's.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl From<WrapError> for PublishError {
+    fn from(error: WrapError) -> Self {
+        Self::Wrap(Box::new(error))
+    }
 }
 
 /// What was published.

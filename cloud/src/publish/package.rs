@@ -61,13 +61,25 @@ pub enum PackageFault {
     Read(#[source] io::Error),
     /// The sealing or the tree refused, which correct sizes rule out.
     #[error("cannot be sealed: {0}")]
-    Seal(#[from] JobError),
+    Seal(#[source] Box<JobError>),
     /// As above.
     #[error("cannot be put in a tree: {0}")]
-    Tree(#[from] TreeError),
+    Tree(#[source] Box<TreeError>),
     /// The stored image cannot be written.
     #[error("cannot be stored: {0} (is the disk full?)")]
     Store(#[from] FileError),
+}
+
+impl From<JobError> for PackageFault {
+    fn from(error: JobError) -> Self {
+        Self::Seal(Box::new(error))
+    }
+}
+
+impl From<TreeError> for PackageFault {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(Box::new(error))
+    }
 }
 
 /// What was stored.

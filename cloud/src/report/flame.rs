@@ -14,7 +14,7 @@ const MIN_SHARE: f64 = 0.002;
 #[derive(Debug, Default)]
 struct Node {
     nanoseconds: u64,
-    children: BTreeMap<String, Node>,
+    children: BTreeMap<String, Self>,
 }
 
 /// One box. Offsets and widths are shares of the whole, 0 to 1.

@@ -40,7 +40,7 @@ pub(crate) fn duration(milliseconds: u64) -> String {
         0..1000 => format!("{milliseconds} ms"),
         1000..60_000 => format!("{} s", three_digits(precise(milliseconds) / 1e3)),
         _ => {
-            let seconds = (milliseconds + 500) / 1000;
+            let seconds = milliseconds.saturating_add(500) / 1000;
             format!("{} min {:02} s", seconds / 60, seconds % 60)
         }
     }
@@ -56,7 +56,7 @@ pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push('\u{2009}');
         }
         text.push(digit);

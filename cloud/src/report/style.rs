@@ -13,7 +13,7 @@ pub(crate) const STYLE: &str = "
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,
 'Noto Sans','DejaVu Sans',sans-serif}
 main{max-width:1120px;margin:0 auto;padding:40px 24px 64px}
-h1{font-size:30px;line-height:1.2;letter-spacing:-.015em;margin:6px 0 10px;font-weight:650}
+h1{font-size:30px;line-height:1.2;letter-spacing:-.015em;margin:6px 0 10px;font-weight:650;text-wrap:balance}
 h2{font-size:17px;margin:0 0 4px;font-weight:620}
 .eyebrow{color:var(--soft);font-size:13px;letter-spacing:.02em}
 .facts{color:var(--soft);display:flex;flex-wrap:wrap;gap:4px 22px;font-size:14px}
@@ -26,14 +26,14 @@ code,.mono{font-family:ui-monospace,'SF Mono',Menlo,'DejaVu Sans Mono',monospace
 .tile .k{color:var(--soft);font-size:13px}.tile .v{font-size:25px;font-weight:620;letter-spacing:-.01em;
 font-variant-numeric:tabular-nums}.tile .n{color:var(--soft);font-size:13px}
 .alarm{background:var(--badbg);border:1px solid var(--badline);border-radius:12px;padding:16px 20px;margin-top:20px}
-.alarm p{margin:2px 0 0}.alarm strong{font-weight:620}
+.alarm p{margin:2px 0 0;max-width:90ch}.alarm strong{font-weight:620}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft);margin-bottom:12px}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 .group{margin-top:16px;font-weight:600;font-size:14px}.group .soft{font-weight:400}
 .soft{color:var(--soft)}
 .row,.axis{display:grid;grid-template-columns:108px 1fr 84px;gap:12px;align-items:center;min-height:22px}
 .row .s{font-size:12px;color:var(--soft);letter-spacing:.02em}
-.row .d{font-size:13px;text-align:right;font-variant-numeric:tabular-nums}
+.row .d.bad-text{color:var(--bad);font-weight:600}.row .d{font-size:13px;text-align:right;font-variant-numeric:tabular-nums}
 .track{position:relative;height:14px;background:linear-gradient(to right,var(--line) 1px,transparent 1px) 0 0/25% 100%,
 var(--track);border-radius:4px;overflow:hidden}
 .bar{position:absolute;top:0;bottom:0;min-width:3px;border-radius:3px;background:var(--other)}
@@ -48,7 +48,7 @@ table{border-collapse:collapse;width:100%;font-size:14px}
 th{font-weight:500;color:var(--soft);text-align:left;font-size:13px;border-bottom:1px solid var(--line);padding:6px 14px 6px 0}
 td{padding:12px 14px 12px 0;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child td{border-bottom:0}td.num,th.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td .soft{font-size:13px}td .why{color:var(--bad);font-size:13px;max-width:44ch}
+td.keep{white-space:nowrap}td .soft{font-size:13px}td .why{color:var(--bad);font-size:13px;max-width:44ch}
 .pill{display:inline-block;border-radius:99px;padding:1px 10px;font-size:13px;font-weight:550;white-space:nowrap;
 background:var(--neutralbg)}.pill.good{background:var(--goodbg);color:var(--good)}
 .pill.bad{background:var(--badbg);color:var(--bad)}

@@ -151,17 +151,23 @@ pub struct ControlPart {
     /// The Unix socket that `gatewayctl` talks to.
     #[serde(default = "ControlPart::default_socket")]
     pub socket: PathBuf,
+    /// The Unix socket that the profiling service hands its samples to.
+    #[serde(default = "ControlPart::default_profile_socket")]
+    pub profile_socket: PathBuf,
 }
 
 impl ControlPart {
     fn default_socket() -> PathBuf {
         PathBuf::from("/run/gatewayd/control.sock")
     }
+    fn default_profile_socket() -> PathBuf {
+        PathBuf::from("/run/gatewayd/profile.sock")
+    }
 }
 
 impl Default for ControlPart {
     fn default() -> Self {
-        Self { socket: Self::default_socket() }
+        Self { socket: Self::default_socket(), profile_socket: Self::default_profile_socket() }
     }
 }
 

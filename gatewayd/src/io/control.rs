@@ -1,6 +1,5 @@
 //! The control socket: many short conversations, each with a deadline.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::socket;
 use crate::control::{Answer, MAX_REQUEST, Request};
 
 /// Conversations at a time.
@@ -38,17 +38,7 @@ impl ControlSocket {
     /// # Errors
     /// The system's, with the path, where it cannot.
     pub fn bind(path: &Path, questions: mpsc::Sender<Question>) -> std::io::Result<Self> {
-        let named =
-            |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(named)?;
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(named(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(named)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(named)?;
+        let listener = socket::listen(path)?;
         let task = tokio::spawn(listen(listener, questions));
         Ok(Self { path: path.to_owned(), task })
     }

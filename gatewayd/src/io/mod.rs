@@ -7,4 +7,6 @@ pub mod crypto;
 pub mod journal;
 pub mod mqtt;
 pub mod outbox;
+pub mod profile;
+mod socket;
 pub mod store;

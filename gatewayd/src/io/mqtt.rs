@@ -17,7 +17,7 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 
 use super::outbox::Outbox;
-use crate::gateway::message::{Input, Publish};
+use crate::gateway::message::Publish;
 
 /// Messages sent and not yet acknowledged.
 const WINDOW: usize = 16;
@@ -56,8 +56,18 @@ pub struct MqttStatistics {
     pub connected: AtomicBool,
     /// Messages waiting in the outbox.
     pub waiting: AtomicU64,
-    /// Messages the outbox had to drop, and messages that did not even reach it.
-    pub dropped: AtomicU64,
+    /// Messages that did not reach the outbox.
+    pub lost: AtomicU64,
+    /// Messages that made room in the outbox for others.
+    pub evicted: AtomicU64,
+}
+
+impl MqttStatistics {
+    /// Whether the broker has us, messages waiting, messages dropped for whatever reason.
+    pub fn read(&self) -> (bool, u64, u64) {
+        let dropped = self.lost.load(Ordering::Relaxed) + self.evicted.load(Ordering::Relaxed);
+        (self.connected.load(Ordering::Relaxed), self.waiting.load(Ordering::Relaxed), dropped)
+    }
 }
 
 /// A message from the broker.
@@ -104,7 +114,7 @@ impl Mqtt {
     pub fn publish(&self, message: Publish) {
         let taken = self.outgoing.as_ref().is_some_and(|it| it.try_send(message).is_ok());
         if !taken {
-            self.statistics.dropped.fetch_add(1, Ordering::Relaxed);
+            self.statistics.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -327,7 +337,7 @@ impl Link {
 
     fn keep(&mut self, message: &Publish) {
         if let Err(error) = self.outbox.push(message) {
-            self.statistics.dropped.fetch_add(1, Ordering::Relaxed);
+            self.statistics.lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%error, "the outbox refuses a message; check the disk under state.directory");
         }
         self.count();
@@ -342,7 +352,7 @@ impl Link {
 
     fn count(&self) {
         self.statistics.waiting.store(self.outbox.len() as u64, Ordering::Relaxed);
-        self.statistics.dropped.fetch_max(self.outbox.dropped(), Ordering::Relaxed);
+        self.statistics.evicted.store(self.outbox.dropped(), Ordering::Relaxed);
     }
 }
 
@@ -371,9 +381,4 @@ pub fn parse_url(url: &str) -> Result<(String, u16), String> {
         }
         _ => Ok((rest.to_owned(), 1883)),
     }
-}
-
-/// The input that a message on the command topic becomes; other topics are not the brain's.
-pub fn command(message: Received, command_topic: &str) -> Option<Input> {
-    (message.topic == command_topic).then_some(Input::Command(message.payload))
 }

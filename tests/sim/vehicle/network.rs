@@ -76,11 +76,9 @@ impl SimBus {
 
     /// The gateway starts.
     pub(super) fn start_gateway(&mut self) {
-        let seats = self.ecus.iter().map(|slot| SeatConfig {
-            ecu: slot.ecu,
-            ids: slot.ids,
-            functional: CanId::standard(FUNCTIONAL).expect("a standard identifier"),
-            profile: Arc::new(slot.config.profile.clone()),
+        let seats = self.ecus.iter().map(|slot| {
+            let functional = CanId::standard(FUNCTIONAL).expect("a standard identifier");
+            SeatConfig::new(slot.ecu, slot.ids, functional, Arc::new(slot.config.profile.clone()))
         });
         let mut master = BusMaster::new(seats);
         if self.up {

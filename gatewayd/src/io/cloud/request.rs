@@ -64,6 +64,12 @@ pub(super) fn check_status(fetch: &Fetch, status: u16) -> Result<(), FetchError>
     let wanted = if fetch.range.is_some() { 206 } else { 200 };
     match status {
         _ if status == wanted => Ok(()),
+        // Range Not Satisfiable: the file ends before the bytes that metadata promises (RFC 9110, section 15.5.17).
+        416 => Err(FetchError::Truncated {
+            path: fetch.path.clone(),
+            found: 0,
+            expected: fetch.range.as_ref().map_or(0, |range| range.end - range.start),
+        }),
         404 | 410 => Err(FetchError::NotFound { path: fetch.path.clone() }),
         _ => Err(FetchError::Refused { status, path: fetch.path.clone() }),
     }

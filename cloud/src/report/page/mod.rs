@@ -1,13 +1,16 @@
 //! The page itself, from top to bottom.
 
-use ota::stage::{Stage, Status};
+mod cpu;
+mod ecus;
+mod timeline;
+
 use ota::uptane::UtcTime;
 
 use super::Material;
-use super::flame::{Flame, flame};
+use super::flame::flame;
 use super::format;
 use super::html::Html;
-use super::spans::{Span, VEHICLE, Waterfall, waterfall};
+use super::spans::waterfall;
 use super::style::STYLE;
 use super::summary::{BusSummary, EcuSummary, Summary, Verdict};
 
@@ -27,10 +30,10 @@ pub fn render(material: &Material) -> String {
     header(&mut html, summary);
     tiles(&mut html, summary);
     alarms(&mut html, summary);
-    timeline(&mut html, summary, &waterfall(summary, &material.events));
-    ecus(&mut html, &summary.ecus);
+    timeline::timeline(&mut html, summary, &waterfall(summary, &material.events));
+    ecus::ecus(&mut html, &summary.ecus);
     buses(&mut html, &summary.buses);
-    cpu(&mut html, &flame(&material.folded));
+    cpu::cpu(&mut html, &flame(&material.folded));
     footer(&mut html, material);
     html.markup("</main></body></html>\n");
     html.finish()
@@ -124,177 +127,6 @@ fn alarms(html: &mut Html, summary: &Summary) {
     }
 }
 
-fn timeline(html: &mut Html, summary: &Summary, waterfall: &Waterfall) {
-    if waterfall.rows.is_empty() {
-        return;
-    }
-    html.markup("<section class=\"card\"><h2>Campaign</h2><p class=\"lead\">Every stage of every ECU, ")
-        .text(&format!("over {}.", format::duration(waterfall.end_ms)))
-        .markup("</p><div class=\"legend\">");
-    for (class, name) in [
-        (Kind::Network, "network"),
-        (Kind::Cryptography, "verification and decryption"),
-        (Kind::Bus, "bus"),
-        (Kind::Ecu, "ECU"),
-        (Kind::Back, "rollback"),
-        (Kind::Other, "other"),
-        (Kind::Failed, "failed"),
-    ] {
-        html.markup("<span><i class=\"").markup(class.class()).markup("\"></i>").text(name).markup("</span>");
-    }
-    html.markup("</div>\n");
-    for (serial, spans) in &waterfall.rows {
-        let ecu = summary.ecus.iter().find(|it| it.serial == *serial);
-        let title = if serial == VEHICLE { "Vehicle" } else { serial };
-        html.element("<div class=\"group\">", title, "");
-        if let Some(ecu) = ecu {
-            html.element(
-                " <span class=\"soft\">",
-                &format!("{} on {}", ecu.target, or_dash(&ecu.bus)),
-                "</span>",
-            );
-        }
-        html.markup("</div>\n");
-        for span in spans {
-            bar(html, span, waterfall.end_ms);
-        }
-    }
-    html.markup("<div class=\"axis\"><span></span><div>");
-    for quarter in 0..=4 {
-        html.element("<span>", &format::duration(waterfall.end_ms * quarter / 4), "</span>");
-    }
-    html.markup("</div><span></span></div></section>\n");
-}
-
-fn bar(html: &mut Html, span: &Span, end_ms: u64) {
-    let whole = format::precise(end_ms);
-    let note = match span.status {
-        Status::Failed => " failed",
-        Status::Skipped => " was not needed",
-        Status::Started | Status::Progress => " did not end",
-        Status::Ok => "",
-    };
-    let detail = span.detail.as_deref().map_or_else(String::new, |it| format!(": {it}"));
-    let tip = format!(
-        "{}{note} · {} after {}{detail}",
-        span.stage,
-        format::duration(span.duration_ms),
-        format::duration(span.start_ms)
-    );
-    html.element("<div class=\"row\"><span class=\"s\">", span.stage.code(), "</span>")
-        .element("<div class=\"track\" title=\"", &tip, "\"><div class=\"bar ")
-        .markup(if span.status == Status::Failed { Kind::Failed } else { Kind::of(span.stage) }.class())
-        .markup(match span.status {
-            Status::Skipped => " skipped",
-            Status::Started | Status::Progress => " open",
-            Status::Ok | Status::Failed => "",
-        })
-        .markup("\" style=\"left:min(")
-        .number(100.0 * format::precise(span.start_ms) / whole)
-        .markup("%,100% - 3px);width:")
-        .number(100.0 * format::precise(span.duration_ms) / whole)
-        .element(
-            "%\"></div></div><span class=\"d\">",
-            &format::duration(span.duration_ms),
-            "</span></div>\n",
-        );
-}
-
-/// What a stage keeps busy; gives bars their colour.
-#[derive(Clone, Copy)]
-enum Kind {
-    Network,
-    Cryptography,
-    Bus,
-    Ecu,
-    Other,
-    Back,
-    Failed,
-}
-
-impl Kind {
-    const fn of(stage: Stage) -> Self {
-        match stage {
-            Stage::Metadata | Stage::Download => Self::Network,
-            Stage::Verify | Stage::Decrypt => Self::Cryptography,
-            Stage::Transfer => Self::Bus,
-            Stage::Install | Stage::Activate => Self::Ecu,
-            Stage::Rollback => Self::Back,
-            Stage::Announce | Stage::Consent | Stage::PreCheck | Stage::Report => Self::Other,
-        }
-    }
-
-    const fn class(self) -> &'static str {
-        match self {
-            Self::Network => "net",
-            Self::Cryptography => "crypto",
-            Self::Bus => "bus",
-            Self::Ecu => "ecu",
-            Self::Other => "other",
-            Self::Back => "back",
-            Self::Failed => "bad",
-        }
-    }
-}
-
-fn ecus(html: &mut Html, ecus: &[EcuSummary]) {
-    if ecus.is_empty() {
-        return;
-    }
-    html.markup("<section class=\"card\"><h2>ECUs</h2><p class=\"lead\">What each one was given, ")
-        .markup("and how close its transfer came to what the bus can carry.</p><div class=\"wide\"><table><thead><tr>")
-        .markup("<th>ECU</th><th>Image</th><th>Protection</th><th class=\"num\">Size</th>")
-        .markup("<th>Bus throughput</th><th>Outcome</th></tr></thead><tbody>\n");
-    for ecu in ecus {
-        html.element("<tr><td><b>", &ecu.serial, "</b>")
-            .element("<div class=\"soft\">", or_dash(&ecu.bus), "</div></td>")
-            .element("<td>", &ecu.target, "");
-        let versions = match (ecu.version_before.as_str(), ecu.version_after.as_str()) {
-            (before, after) if before == after => format!("stays at {}", or_dash(before)),
-            (before, after) => format!("{} → {}", or_dash(before), or_dash(after)),
-        };
-        html.element("<div class=\"soft\">", &versions, "</div></td>");
-        let cipher = if ecu.cipher == "none" { "not encrypted" } else { or_dash(&ecu.cipher) };
-        html.element("<td>", cipher, "")
-            .element("<div class=\"soft\">", &format!("tree {}", or_dash(&ecu.tree_hash)), "</div></td>")
-            .element("<td class=\"num\">", &format::bytes(ecu.bytes), "</td><td>");
-        throughput(html, ecu);
-        html.markup("</td><td>");
-        outcome(html, ecu);
-        html.markup("</td></tr>\n");
-    }
-    html.markup("</tbody></table></div></section>\n");
-}
-
-fn throughput(html: &mut Html, ecu: &EcuSummary) {
-    html.text(&format::rate(ecu.throughput));
-    if ecu.wire_limit > 0.0 {
-        let of = format!(" of {} ({})", format::rate(ecu.wire_limit), format::share(used(ecu)));
-        html.element("<span class=\"soft\">", &of, "</span><div class=\"meter\"><i style=\"width:")
-            .number((100.0 * used(ecu)).clamp(0.0, 100.0))
-            .markup("%\"></i></div>");
-    }
-}
-
-fn outcome(html: &mut Html, ecu: &EcuSummary) {
-    let (class, word) = match ecu.verdict {
-        Verdict::Updated => ("<span class=\"pill good\">", "updated"),
-        Verdict::Unchanged => ("<span class=\"pill\">", "unchanged"),
-        Verdict::RolledBack => ("<span class=\"pill\">", "rolled back"),
-        Verdict::Failed => ("<span class=\"pill bad\">", "failed"),
-        Verdict::Unknown => ("<span class=\"pill\">", "unknown"),
-    };
-    html.element(class, word, "</span>");
-    match ecu.identical {
-        Some(true) => html.markup("<div class=\"soft\">equal to its source, byte for byte</div>"),
-        Some(false) => html.markup("<div class=\"why\">differs from its source</div>"),
-        None => html,
-    };
-    if let Some(error) = &ecu.error {
-        html.element("<div class=\"why\">", error, "</div>");
-    }
-}
-
 fn buses(html: &mut Html, buses: &[BusSummary]) {
     if buses.is_empty() {
         return;
@@ -325,55 +157,6 @@ fn buses(html: &mut Html, buses: &[BusSummary]) {
     html.markup("</div></section>\n");
 }
 
-/// Height of one row of the flame graph, in CSS pixels.
-const ROW: u32 = 20;
-
-fn cpu(html: &mut Html, flame: &Flame) {
-    if flame.frames.is_empty() {
-        return;
-    }
-    let time = |nanoseconds: u64| format::duration(nanoseconds.div_ceil(1_000_000));
-    html.markup("<section class=\"card\"><h2>CPU of the gateway</h2><p class=\"lead\">").text(&format!(
-        "{} of CPU time in {} threads",
-        time(flame.nanoseconds),
-        flame.threads.len()
-    ));
-    if let Some((name, nanoseconds)) = flame.threads.first() {
-        html.text(&format!("; {name} took most of it, {}", time(*nanoseconds)));
-    }
-    html.markup(". Threads on top, what they called below; a wider box took longer.</p>")
-        .markup("<div class=\"flame\" style=\"height:")
-        // At most 48 rows.
-        .number(f64::from(ROW * u32::try_from(flame.depth).unwrap_or(0)))
-        .markup("px\">\n");
-    for frame in &flame.frames {
-        let tip = format!(
-            "{} · {} · {}",
-            frame.name,
-            time(frame.nanoseconds),
-            format::share(format::precise(frame.nanoseconds) / format::precise(flame.nanoseconds.max(1)))
-        );
-        html.markup("<div class=\"")
-            .markup(if frame.depth == 0 { "t" } else { shade(&frame.name) })
-            .markup("\" style=\"left:")
-            .number(100.0 * frame.left)
-            .markup("%;width:")
-            .number(100.0 * frame.width)
-            .markup("%;top:")
-            .number(f64::from(ROW * u32::try_from(frame.depth).unwrap_or(0)))
-            .element("px\" title=\"", &tip, "\">")
-            .text(&frame.name)
-            .markup("</div>\n");
-    }
-    html.markup("</div></section>\n");
-}
-
-/// The same name has the same shade wherever it stands.
-fn shade(name: &str) -> &'static str {
-    let sum = name.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    ["f0", "f1", "f2", "f3"][sum as usize % 4]
-}
-
 fn footer(html: &mut Html, material: &Material) {
     let totals = &material.summary.totals;
     html.element(
@@ -397,6 +180,8 @@ fn or_dash(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use ota::stage::{Stage, Status};
+
     use super::*;
 
     fn ecu(serial: &str, verdict: Verdict) -> EcuSummary {

@@ -1,0 +1,157 @@
+//! The life of the daemon: build, announce, ready, run, drain.
+
+mod build;
+
+use std::time::Instant;
+
+use crypto_offload::software::SoftwareVerifier;
+use telemetry::topics::{Stream, Topic, VinSegment};
+use tokio::sync::mpsc;
+use topology::Role;
+
+use crate::config::Config;
+use crate::event_loop::{EventLoop, Inbox, Io, Topics, now};
+use crate::gateway::{Gateway, RecoveryError};
+use crate::io::cloud::{Cloud, TlsError};
+use crate::io::control::ControlSocket;
+use crate::io::crypto::{CryptoError, CryptoWorker};
+use crate::io::journal::{Journal, JournalError};
+use crate::io::mqtt::Mqtt;
+use crate::io::profile::ProfileLink;
+use crate::io::store::Store;
+use crate::runtime::Layout;
+use crate::shutdown::Signals;
+use crate::systemd::ServiceManager;
+
+/// Inputs between the adapters and the loop. Chunks in it are bounded by what the brain has asked for.
+const INPUTS: usize = 256;
+/// Messages from the broker, questions and telemetry blocks that may wait.
+const SMALL: usize = 32;
+
+/// Why the daemon did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration's fault: exit 78.
+    #[error("{0}")]
+    Config(String),
+    /// The certificates', keys' or URL's fault: exit 78.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The journal's fault: nothing is started that might not know what it did before.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal can be opened, and holds something this version cannot use.
+    #[error("{}", crate::bus::chain(.0))]
+    Recovery(#[from] RecoveryError),
+    /// The machine's or the build's fault.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// The machine's fault.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether a restart cannot help until somebody has changed the configuration.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Tls(_))
+    }
+}
+
+/// Runs the daemon until a signal stops it.
+///
+/// # Errors
+/// [`StartError`] where it cannot start.
+pub fn run(config: &Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::System { what: "cannot build the runtime", source })?;
+    runtime.block_on(live(config))
+}
+
+async fn live(config: &Config) -> Result<(), StartError> {
+    let mut signals = Signals::listen().map_err(system("cannot listen to signals"))?;
+    let (questions, asked) = mpsc::channel(SMALL);
+    let mut event_loop = start(config, asked)?;
+    let control = ControlSocket::bind(&config.control.socket, questions)
+        .map_err(system("cannot listen on control.socket"))?;
+    event_loop.service.ready("waiting for campaigns");
+    tracing::info!(vin = config.vehicle.vin, ecus = config.ecus.len(), buses = config.buses.len(), "ready");
+    event_loop.run(&mut signals).await;
+    event_loop.service.stopping();
+    tracing::info!("stopping");
+    // Dropping the adapters stops their threads, each within its own deadline; the journal writes what is queued.
+    drop(control);
+    drop(event_loop);
+    Ok(())
+}
+
+/// Starts every adapter, then the brain from the journal, and pins the loop's own thread last: threads inherit pins.
+fn start(
+    config: &Config,
+    questions: mpsc::Receiver<crate::io::control::Question>,
+) -> Result<EventLoop, StartError> {
+    let started = Instant::now();
+    let setup = build::setup(config)?;
+    let seats = build::seats(config)?;
+    let topics = topics(config)?;
+    let state = &config.state.directory;
+    std::fs::create_dir_all(state).map_err(system("cannot make state.directory"))?;
+
+    let topology = build::topology()?;
+    let layout =
+        Layout::plan(topology, config.buses.len()).map_err(|error| StartError::Config(error.to_string()))?;
+    let (sender, inputs) = mpsc::channel(INPUTS);
+    let (blocks_in, blocks) = mpsc::channel(SMALL);
+    let (received_in, received) = mpsc::channel(SMALL);
+
+    let (journal, records) = Journal::open(&state.join("journal.redb"), sender.clone())?;
+    let store = Store::open(&state.join("store"), config.state.quota.get(), sender.clone())
+        .map_err(system("cannot open the image store"))?;
+    let mqtt = Mqtt::start(build::mqtt(config, &topics)?, &state.join("outbox.redb"), received_in)
+        .map_err(system("cannot start the broker link"))?;
+    let credentials = ServiceManager::credentials();
+    let io = Io {
+        cloud: Cloud::new(&config.cloud, credentials.as_deref(), sender.clone())?,
+        crypto: CryptoWorker::start(layout.pin(Role::Crypto, 0), sender.clone())?,
+        store,
+        journal,
+        mqtt,
+        profile: ProfileLink::bind(&config.control.profile_socket, blocks_in)
+            .map_err(system("cannot listen on control.profile_socket"))?,
+        buses: build::buses(config, seats, &layout, &sender)?,
+        routes: setup.ecus.iter().map(|it| it.bus).collect(),
+    };
+    let gateway = Gateway::new(setup, Box::new(SoftwareVerifier), records, now())?;
+    tracing::info!(boot = gateway.boot(), "journal read");
+    Ok(EventLoop {
+        gateway,
+        io,
+        inbox: Inbox { inputs, received, questions, blocks },
+        topics,
+        service: ServiceManager::from_env(),
+        cpus: layout.pin(Role::ControlLoop, 0).apply(),
+        started,
+    })
+}
+
+fn topics(config: &Config) -> Result<Topics, StartError> {
+    let vin = VinSegment::new(&config.vehicle.vin).map_err(|error| StartError::Config(error.to_string()))?;
+    Ok(Topics {
+        command: Topic::OtaCommand.of(&vin),
+        rebirth: Topic::TelemetryRebirth.of(&vin),
+        profile: Topic::Telemetry(Stream::Profile).of(&vin),
+        presence: Topic::Presence.of(&vin),
+    })
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}

@@ -1,0 +1,120 @@
+//! The daemon's end of the socket to the profiling service. A service that is absent or dead costs telemetry, nothing
+//! else.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use telemetry::BlockHeader;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+
+use super::socket;
+use crate::profiler::link::{FrameReader, REBIRTH};
+
+/// The listening socket; its file goes away with it.
+#[derive(Debug)]
+pub struct ProfileLink {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+    rebirth: watch::Sender<u64>,
+    state: Arc<Mutex<String>>,
+}
+
+impl ProfileLink {
+    /// Listens at `path`. Blocks go to `blocks`; those that find it full are dropped, and the service's sequence
+    /// numbers show the gap.
+    ///
+    /// # Errors
+    /// The system's, with the path, where it cannot.
+    pub fn bind(path: &Path, blocks: mpsc::Sender<Vec<u8>>) -> std::io::Result<Self> {
+        let listener = socket::listen(path)?;
+        let (rebirth, wishes) = watch::channel(0);
+        let state = Arc::new(Mutex::new("not connected".to_owned()));
+        let task = tokio::spawn(serve(listener, blocks, wishes, Arc::clone(&state)));
+        Ok(Self { path: path.to_owned(), task, rebirth, state })
+    }
+
+    /// A receiver wants a keyframe.
+    pub fn rebirth(&self) {
+        self.rebirth.send_modify(|count| *count += 1);
+    }
+
+    /// One line for `gatewayctl`.
+    pub fn status(&self) -> String {
+        self.state.lock().map(|it| it.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for ProfileLink {
+    fn drop(&mut self) {
+        self.task.abort();
+        // A file that is already gone is what we want.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// One service at a time: a second one waits until the first has gone.
+async fn serve(
+    listener: UnixListener,
+    blocks: mpsc::Sender<Vec<u8>>,
+    mut wishes: watch::Receiver<u64>,
+    state: Arc<Mutex<String>>,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the profile socket cannot accept");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        tell(&state, "connected, no block yet".to_owned());
+        if let Err(error) = receive(stream, &blocks, &mut wishes, &state).await {
+            tracing::debug!(%error, "the profiling service has gone");
+        }
+        tell(&state, "not connected".to_owned());
+    }
+}
+
+async fn receive(
+    mut stream: UnixStream,
+    blocks: &mpsc::Sender<Vec<u8>>,
+    wishes: &mut watch::Receiver<u64>,
+    state: &Mutex<String>,
+) -> std::io::Result<()> {
+    let mut reader = FrameReader::new();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        tokio::select! {
+            read = stream.read(&mut buffer) => {
+                let len = read?;
+                if len == 0 {
+                    return Ok(());
+                }
+                reader.handle_bytes(buffer.get(..len).unwrap_or_default());
+                while let Some(block) = reader.poll_block().map_err(std::io::Error::other)? {
+                    if let Ok(header) = BlockHeader::parse(&block) {
+                        tell(state, format!("connected, {} blocks", header.seq + 1));
+                        if blocks.try_send(block).is_err() {
+                            tracing::debug!("a telemetry block found no room");
+                        }
+                    }
+                }
+            }
+            changed = wishes.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                stream.write_all(&[REBIRTH]).await?;
+            }
+        }
+    }
+}
+
+fn tell(state: &Mutex<String>, text: String) {
+    if let Ok(mut state) = state.lock() {
+        *state = text;
+    }
+}
