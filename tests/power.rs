@@ -21,6 +21,8 @@ struct Sweep {
     cloud: SimCloud,
     images: Vec<Image>,
     outputs: u64,
+    /// What had been said at the end of each installation.
+    ends: [u64; 3],
     /// Microseconds of simulated time.
     length: u64,
 }
@@ -30,11 +32,12 @@ impl Sweep {
         let cloud = SimCloud::new();
         let images = images("2.0.0", 2);
         cloud.publish("spring", &images);
-        let mut sweep = Self { cloud, images, outputs: 0, length: 0 };
+        let mut sweep = Self { cloud, images, outputs: 0, ends: [0; 3], length: 0 };
         let mut vehicle = sweep.vehicle(1);
         vehicle.command("spring");
         vehicle.run_until_idle(LIMIT).expect("it ends in time");
         sweep.outputs = vehicle.outputs();
+        sweep.ends = SERIALS.map(|it| vehicle.told_at(it, Stage::Activate).expect("it is activated"));
         sweep.length = u64::try_from(vehicle.elapsed().as_micros()).expect("minutes");
         sweep
     }
@@ -114,8 +117,8 @@ fn is_done(vehicle: &SimVehicle, serial: &str) -> bool {
 #[test]
 fn the_gateway_may_die_at_any_point_of_what_it_says() {
     let sweep = Sweep::new();
-    for step in 0..40 {
-        let point = Point::Output(1 + step * sweep.outputs / 40);
+    for step in 0..30 {
+        let point = Point::Output(1 + step * sweep.outputs / 30);
         sweep.run(step, Cut::Kill, &[point]);
     }
 }
@@ -123,16 +126,16 @@ fn the_gateway_may_die_at_any_point_of_what_it_says() {
 #[test]
 fn the_gateway_may_die_at_any_time() {
     let sweep = Sweep::new();
-    for step in 0..24 {
-        sweep.run(step, Cut::Kill, &[Point::Micros(step * sweep.length / 24)]);
+    for step in 0..16 {
+        sweep.run(step, Cut::Kill, &[Point::Micros(step * sweep.length / 16)]);
     }
 }
 
 #[test]
 fn power_may_fail_at_any_point_of_what_the_gateway_says() {
     let sweep = Sweep::new();
-    for step in 0..40 {
-        let point = Point::Output(1 + step * sweep.outputs / 40);
+    for step in 0..30 {
+        let point = Point::Output(1 + step * sweep.outputs / 30);
         sweep.run(step, Cut::Power, &[point]);
     }
 }
@@ -140,8 +143,18 @@ fn power_may_fail_at_any_point_of_what_the_gateway_says() {
 #[test]
 fn power_may_fail_at_any_time() {
     let sweep = Sweep::new();
-    for step in 0..24 {
-        sweep.run(step, Cut::Power, &[Point::Micros(step * sweep.length / 24)]);
+    for step in 0..16 {
+        sweep.run(step, Cut::Power, &[Point::Micros(step * sweep.length / 16)]);
+    }
+}
+
+#[test]
+fn power_may_fail_while_the_end_of_an_installation_is_said() {
+    let sweep = Sweep::new();
+    for end in sweep.ends {
+        for seed in 0..10 {
+            sweep.run(seed, Cut::Power, &[Point::Output(end + seed % 5)]);
+        }
     }
 }
 

@@ -62,6 +62,8 @@ pub struct SimVehicle {
     /// The journal.
     pub journal: SimJournal,
     events: Vec<StageEvent>,
+    /// What the gateway had said when it told each event.
+    told_at: Vec<u64>,
     violations: Vec<String>,
     random: Random,
     outputs: u64,
@@ -122,6 +124,7 @@ impl SimVehicle {
             store: SimStore::new(config.quota),
             journal: SimJournal::new(),
             events: Vec::new(),
+            told_at: Vec::new(),
             violations: Vec::new(),
             random: Random::new(config.seed),
             outputs: 0,
@@ -263,9 +266,20 @@ impl SimVehicle {
         self.events.iter().filter(of).collect()
     }
 
+    /// How many things the gateway had said when it first told of an ECU that a stage had ended well.
+    pub fn told_at(&self, serial: &str, stage: Stage) -> Option<u64> {
+        let is = |it: &StageEvent| {
+            it.ecu_serial.as_ref().is_some_and(|it| it.as_str() == serial)
+                && it.stage_code == stage
+                && it.status == Status::Ok
+        };
+        self.events.iter().zip(&self.told_at).find(|(event, _)| is(event)).map(|(_, at)| *at)
+    }
+
     /// Forgets the events so far.
     pub fn forget_events(&mut self) {
         self.events.clear();
+        self.told_at.clear();
     }
 
     /// Rules that were broken on the way: an order to program an ECU before its image was proven, an event that cannot
@@ -441,7 +455,10 @@ impl SimVehicle {
                 self.send(HOP, Message::Order(ecu, order));
             }
             Output::Publish(publish) => match serde_json::from_slice(&publish.payload) {
-                Ok(event) => self.events.push(event),
+                Ok(event) => {
+                    self.events.push(event);
+                    self.told_at.push(self.outputs);
+                }
                 Err(error) => self.violations.push(format!("{}: {error}", publish.topic)),
             },
         }

@@ -184,6 +184,9 @@ impl Installation {
                 Some(problem) => self.fail(context, reporter, reason("CONTENT_KEY", problem)),
                 None => self.identify(context),
             }
+        } else if self.is_over() {
+            // The last run may have ended before the store had given the room back.
+            self.give_room_back(context);
         }
     }
 

@@ -126,13 +126,17 @@ impl Installation {
         if let Some(mut pipeline) = self.pipeline.take() {
             pipeline.cancel(context);
         }
+        self.give_room_back(context);
+        self.writes.clear();
+        self.marks.clear();
+        self.step = Step::Over;
+    }
+
+    pub(super) fn give_room_back(&self, context: &mut Context<'_>) {
         if !self.streams() {
             let (image, tree) = self.store_names();
             context.store(&image, StoreOperation::Remove);
             context.store(&tree, StoreOperation::Remove);
         }
-        self.writes.clear();
-        self.marks.clear();
-        self.step = Step::Over;
     }
 }
