@@ -199,7 +199,8 @@ async fn watch(
         }
         if knows == Some(Some("finished".to_owned())) {
             let since = *finished.get_or_insert(now);
-            let complete = monitor.end().is_some() && monitor.telemetry.windows > 0;
+            let complete =
+                monitor.end().is_some() && monitor.telemetry.samples > 0 && monitor.telemetry.bytes > 0;
             if complete || now.saturating_duration_since(since) >= GRACE {
                 scene.output.flush().map_err(Failure::of("events"))?;
                 return Ok(());
@@ -249,8 +250,8 @@ fn verdict(monitor: &Monitor, judged: &[Judged], stopped: Option<ExitStatus>) ->
     if monitor.end().is_none() {
         problems.push("no REPORT event arrived over MQTT".to_owned());
     }
-    if monitor.telemetry.windows == 0 {
-        problems.push("no telemetry arrived".to_owned());
+    if monitor.telemetry.samples == 0 {
+        problems.push("no telemetry sample arrived".to_owned());
     }
     if !stopped.is_some_and(|it| it.success()) {
         let how = stopped.map_or_else(|| "did not run".to_owned(), |it| it.to_string());

@@ -144,7 +144,10 @@ fn picture(elapsed: Duration, state: &State, monitor: &Monitor) -> Vec<String> {
 /// The daemon in one line.
 fn daemon(monitor: &Monitor) -> String {
     let Some(status) = &monitor.heard.status else {
-        return format!("gatewayd does not answer (started again {} times)", monitor.deaths);
+        return match monitor.deaths {
+            0 => "gatewayd starts".to_owned(),
+            deaths => format!("gatewayd does not answer yet (it died {deaths} times)"),
+        };
     };
     let broker = if status.broker.connected { "connected" } else { "away" };
     format!(
@@ -160,7 +163,7 @@ fn daemon(monitor: &Monitor) -> String {
 fn telemetry(monitor: &Monitor) -> String {
     let telemetry = &monitor.telemetry;
     format!(
-        "telemetry    {} windows, {} samples, {} on the air ({} before delta and zstd)",
+        "telemetry    {} windows, {} samples, {} on the air ({} before zstd)",
         telemetry.windows,
         telemetry.samples,
         bytes(telemetry.bytes),
