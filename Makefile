@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 SECONDS ?= 60
+COUNT ?= 200
+SEED ?= 1
 ARGS ?=
 
 help: ## This list
@@ -21,9 +23,11 @@ test: setup ## Every test and every documented example, with counts
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 doc: ## The documentation, warnings are errors
@@ -32,6 +36,18 @@ doc: ## The documentation, warnings are errors
 deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
+
+sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
+	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
+
+bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
+	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+
+bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+
+bench-telemetry: ## Telemetry: bytes per sample
+	@$(CARGO) run --quiet --release --locked -p telemetry --example size
 
 fuzz: ## Every fuzz target for SECONDS=60 each
 	@scripts/fuzz $(SECONDS)
@@ -48,4 +64,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny fuzz fuzz-smoke check-yocto check-units ci
+.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-telemetry fuzz fuzz-smoke \
+	check-yocto check-units ci

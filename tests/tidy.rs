@@ -14,7 +14,10 @@ use rules::Finding;
 use source::{File, Tree};
 
 /// Files that may hold `unsafe`, each with what it touches.
-const UNSAFE_FILES: &[(&str, &str)] = &[("topology/src/affinity.rs", "scheduler affinity and memory policy")];
+const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("gatewayd/src/profiler/perf.rs", "perf events and their ring buffers"),
+    ("topology/src/affinity.rs", "scheduler affinity and memory policy"),
+];
 
 /// Crates that are cores: no runtime, no clock, no socket, except in the folder named.
 const CORES: &[(&str, Option<&str>)] =

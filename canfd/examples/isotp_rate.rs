@@ -74,6 +74,7 @@ fn core_rate(ids: CanIds, total: usize) -> Result<f64, Box<dyn Error>> {
                 match event {
                     Event::Sent(sdu) => sent = Some(sdu),
                     Event::Received(sdu) => received = Some(sdu),
+                    Event::ReceptionStarted { .. } => {}
                     Event::Failed(error) => return Err(error.into()),
                 }
             }
@@ -114,7 +115,7 @@ fn wire_rate(ids: CanIds, timing: BitTiming, len: usize) -> Result<f64, Box<dyn 
                     ecu.1.recycle(sdu);
                     ecu.1.send(now, vec![0x76, answers.to_le_bytes()[0]])?;
                 }
-                Event::Sent(_) => {}
+                Event::Sent(_) | Event::ReceptionStarted { .. } => {}
                 Event::Failed(error) => return Err(error.into()),
             }
         }
@@ -124,7 +125,7 @@ fn wire_rate(ids: CanIds, timing: BitTiming, len: usize) -> Result<f64, Box<dyn 
                     answers += 1;
                     tester.1.send(now, message.clone())?;
                 }
-                Event::Sent(_) => {}
+                Event::Sent(_) | Event::ReceptionStarted { .. } => {}
                 Event::Failed(error) => return Err(error.into()),
             }
         }

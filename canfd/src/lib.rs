@@ -34,6 +34,7 @@
 //!             match event {
 //!                 Event::Received(sdu) => break 'drive sdu,
 //!                 Event::Sent(buffer) => link.recycle(buffer),
+//!                 Event::ReceptionStarted { .. } => {}
 //!                 Event::Failed(error) => return Err(error.into()),
 //!             }
 //!         }

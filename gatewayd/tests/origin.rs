@@ -129,7 +129,11 @@ async fn a_file_that_is_not_there_is_named() {
     for transport in BOTH {
         let part = origin.part(origin.address.port(), &[transport]);
         let outcome = fetch(&part, "image/other", None, 100).await;
-        assert_eq!(outcome.result, Err(FetchError::NotFound { path: "image/other".to_owned() }), "{transport:?}");
+        assert_eq!(
+            outcome.result,
+            Err(FetchError::NotFound { path: "image/other".to_owned() }),
+            "{transport:?}"
+        );
     }
 }
 
@@ -154,7 +158,11 @@ async fn an_origin_that_never_stops_sending_is_cut_off_at_the_limit() {
         let part = origin.part(origin.address.port(), &[transport]);
         let outcome = fetch(&part, "image/file", None, LEN as u64).await;
         let limit = LEN as u64;
-        assert_eq!(outcome.result, Err(FetchError::TooLong { path: "image/file".to_owned(), limit }), "{transport:?}");
+        assert_eq!(
+            outcome.result,
+            Err(FetchError::TooLong { path: "image/file".to_owned(), limit }),
+            "{transport:?}"
+        );
         assert!(outcome.bytes.len() <= LEN, "{transport:?}");
     }
 }
@@ -167,7 +175,11 @@ async fn a_truncated_file_is_told_from_a_broken_connection() {
         let part = origin.part(origin.address.port(), &[transport]);
         for range in [0..65_536, 40_000..65_536] {
             let outcome = fetch(&part, "image/file", Some(range.clone()), 65_536).await;
-            assert!(matches!(outcome.result, Err(FetchError::Truncated { .. })), "{transport:?} {range:?}: {:?}", outcome.result);
+            assert!(
+                matches!(outcome.result, Err(FetchError::Truncated { .. })),
+                "{transport:?} {range:?}: {:?}",
+                outcome.result
+            );
         }
     }
 }
@@ -205,7 +217,11 @@ async fn an_origin_with_a_foreign_certificate_is_refused() {
         let mut part = origin.part(origin.address.port(), &[transport]);
         part.ca = CertificateFiles::below(stranger.path()).ca;
         let outcome = fetch(&part, "image/file", None, LEN as u64).await;
-        assert!(matches!(outcome.result, Err(FetchError::Unreachable { .. })), "{transport:?}: {:?}", outcome.result);
+        assert!(
+            matches!(outcome.result, Err(FetchError::Unreachable { .. })),
+            "{transport:?}: {:?}",
+            outcome.result
+        );
         assert!(outcome.bytes.is_empty());
     }
 }

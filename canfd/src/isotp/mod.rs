@@ -29,6 +29,12 @@ const MAX_EVENTS: usize = 32;
 /// What a link has to say.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The first frame of a longer message arrived (N_USData_FF.indication). Either [`Event::Received`] follows or
+    /// [`Event::Failed`] with [`Direction::Receive`]; until then the link watches over every gap.
+    ReceptionStarted {
+        /// Length of the whole message in bytes.
+        len: usize,
+    },
     /// A message arrived. Give its buffer back with [`Link::recycle`] and none is ever allocated again.
     Received(Vec<u8>),
     /// The message is on the wire as a whole; here is its buffer back.
@@ -141,8 +147,9 @@ impl Link {
             Pci::FirstFrame { len } => {
                 self.interrupt_reception();
                 let can_dl = frame.dlc().len();
-                if let Err(error) = self.receiver.handle_first(now, len, payload, can_dl, &self.config) {
-                    self.fail(error);
+                match self.receiver.handle_first(now, len, payload, can_dl, &self.config) {
+                    Ok(len) => self.events.push_back(Event::ReceptionStarted { len }),
+                    Err(error) => self.fail(error),
                 }
             }
         }

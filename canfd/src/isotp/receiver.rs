@@ -85,7 +85,7 @@ impl Receiver {
         Ok(sdu)
     }
 
-    /// The frame's own length becomes RX_DL (clause 9.6.3.1).
+    /// The length of the message that begins. The frame's own length becomes RX_DL (clause 9.6.3.1).
     pub(super) fn handle_first(
         &mut self,
         now: Instant,
@@ -93,7 +93,7 @@ impl Receiver {
         payload: &[u8],
         can_dl: usize,
         config: &LinkConfig,
-    ) -> Result<(), LinkError> {
+    ) -> Result<usize, LinkError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > config.max_len {
             self.reply = Some(FlowStatus::Overflow);
@@ -109,7 +109,7 @@ impl Receiver {
         self.rx_dl = can_dl;
         self.sn = 1;
         self.ask_for_more(now, config);
-        Ok(())
+        Ok(len)
     }
 
     /// The message, once it is complete. Consecutive frames that nothing announced are ignored, as are those of a

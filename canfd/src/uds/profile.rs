@@ -4,16 +4,16 @@
 //! carry their unit (`"50ms"`).
 
 mod steps;
+mod timings;
 mod validate;
 
 pub use steps::Phase;
+pub use timings::Timings;
 pub use validate::ProfileError;
 
-use super::client::ClientTimings;
 use super::message::{DataIdentifier, RoutineId, SecurityLevel};
-use super::{duration, security};
+use super::security;
 use serde::Deserialize;
-use std::time::Duration;
 
 /// How one kind of ECU wants to be programmed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -227,75 +227,6 @@ pub enum Resume {
     },
 }
 
-/// Waiting times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timings {
-    /// P2 of the client, the way included. Default: 150ms.
-    #[serde(with = "duration")]
-    pub p2: Duration,
-    /// P2* of the client. Default: 5100ms.
-    #[serde(with = "duration")]
-    pub p2_star: Duration,
-    /// Silence after which tester present is sent. Default: 2s.
-    #[serde(with = "duration")]
-    pub s3: Duration,
-    /// Longest time one request may stay pending (NRC 0x78). Default: 2m.
-    #[serde(with = "duration")]
-    pub pending_total: Duration,
-    /// Pause after NRC 0x21. Default: 200ms.
-    #[serde(with = "duration")]
-    pub busy_delay: Duration,
-    /// Most repetitions after NRC 0x21. Default: 10.
-    pub busy_max: u32,
-    /// Longest time the transport may take for one request. Default: 10s.
-    #[serde(with = "duration")]
-    pub send: Duration,
-    /// Pause before the one repetition of 0x27 after NRC 0x37. Default: 11s.
-    #[serde(with = "duration")]
-    pub security_delay: Duration,
-    /// Pause between reset and first sign of life, and between later tries. Default: 500ms.
-    #[serde(with = "duration")]
-    pub reset_poll: Duration,
-    /// Longest time from reset to the read-back of the version. Default: 30s.
-    #[serde(with = "duration")]
-    pub reset_wait: Duration,
-}
-
-impl Default for Timings {
-    fn default() -> Self {
-        let client = ClientTimings::default();
-        Self {
-            p2: client.p2,
-            p2_star: client.p2_star,
-            s3: client.s3,
-            pending_total: client.pending_total,
-            busy_delay: client.busy_delay,
-            busy_max: client.busy_max,
-            send: client.send,
-            security_delay: Duration::from_secs(11),
-            reset_poll: Duration::from_millis(500),
-            reset_wait: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Timings {
-    /// The part that the client needs.
-    pub fn client(&self) -> ClientTimings {
-        ClientTimings {
-            p2: self.p2,
-            p2_star: self.p2_star,
-            s3: self.s3,
-            pending_total: self.pending_total,
-            busy_delay: self.busy_delay,
-            busy_max: self.busy_max,
-            send: self.send,
-            ..ClientTimings::default()
-        }
-    }
-}
-
 /// Deviations from the usual order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -367,124 +298,4 @@ fn low_bytes(all: &[u8; 8], bytes: u8) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TWO_BANKS: &str = r#"
-        extended_session = "functional"
-        dtc_setting = "functional"
-        communication_control = "skip"
-        security = { seed_key = { level = 0x11, algorithm = "demonstration-multiply-add" } }
-        erase = { routine = 0xFF00, address_and_length = false }
-        banks = [{ address = 0x0800_0000 }, { address = 0x0900_0000 }]
-        checksum = { routine = 0x0202, algorithm = "crc32" }
-        activation = { switch_bank = { routine = 0x0301 } }
-        resume = { reported_offset = { did = 0xFD01 } }
-        [timings]
-        p2 = "50ms"
-        [order]
-        security_before_programming_session = true
-        fingerprint_after_erase = true
-    "#;
-
-    #[test]
-    fn an_empty_profile_is_the_default_and_takes_the_usual_steps() {
-        let profile: Profile = toml::from_str("").unwrap();
-        assert_eq!(profile, Profile::default());
-        assert_eq!(profile.validate(), Ok(()));
-        use Phase::*;
-        let expected = [
-            Identification,
-            ExtendedSession,
-            DtcSettingOff,
-            CommunicationOff,
-            ProgrammingSession,
-            Fingerprint,
-            AwaitTransfer,
-            Erase,
-            RequestDownload,
-            TransferData,
-            TransferExit,
-            Checksum,
-            Dependencies,
-            AwaitActivation,
-            Reset,
-            ReadBack,
-            Restore,
-        ];
-        assert_eq!(profile.steps(), expected);
-    }
-
-    #[test]
-    fn another_dialect_takes_other_steps() {
-        let profile: Profile = toml::from_str(TWO_BANKS).unwrap();
-        assert_eq!(profile.validate(), Ok(()));
-        assert_eq!(profile.timings.p2, Duration::from_millis(50));
-        assert_eq!(profile.timings.s3, Duration::from_secs(2));
-        use Phase::*;
-        let expected = [
-            Identification,
-            ExtendedSession,
-            DtcSettingOff,
-            SecurityAccess,
-            ProgrammingSession,
-            AwaitTransfer,
-            ResumeQuery,
-            Erase,
-            Fingerprint,
-            RequestDownload,
-            TransferData,
-            TransferExit,
-            Checksum,
-            Dependencies,
-            AwaitActivation,
-            SwitchBank,
-            Reset,
-            ReadBack,
-            Restore,
-        ];
-        assert_eq!(profile.steps(), expected);
-    }
-
-    #[test]
-    fn unknown_keys_and_values_without_unit_are_refused() {
-        for bad in [
-            "resett_type = 1",
-            "[timings]\np2 = 50",
-            "[timings]\np2 = \"50\"",
-            "security = { seed_key = { level = 2, algorithm = \"x\" } }",
-            "activation = { switch_bank = { routine = 1, bank = 2 } }",
-        ] {
-            assert!(toml::from_str::<Profile>(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn contradictions_are_found() {
-        let of = |change: fn(&mut Profile)| {
-            let mut profile = Profile::default();
-            change(&mut profile);
-            profile.validate()
-        };
-        assert_eq!(of(|p| p.max_block_length = 3), Ok(()));
-        assert_eq!(of(|p| p.max_block_length = 2), Err(ProfileError::MaxBlockLength { length: 2 }));
-        assert_eq!(of(|p| p.banks.clear()), Err(ProfileError::Banks { count: 0, needed: 1 }));
-        let activation = Activation::SwitchBank { routine: RoutineId(1) };
-        let one_bank = Profile { activation, ..Profile::default() };
-        assert_eq!(one_bank.validate(), Err(ProfileError::Banks { count: 1, needed: 2 }));
-        assert_eq!(of(|p| p.banks[0].address = 0xFFFF_FFFF), Ok(()));
-        let error = ProfileError::BankAddress { address: 0x1_0000_0000, address_bytes: 4 };
-        assert_eq!(of(|p| p.banks[0].address = 0x1_0000_0000), Err(error));
-        let error = ProfileError::Width { key: "memory.length_bytes", bytes: 9 };
-        assert_eq!(of(|p| p.memory.length_bytes = 9), Err(error));
-        assert_eq!(of(|p| p.programming_session = 1), Err(ProfileError::ProgrammingSession { session: 1 }));
-    }
-
-    #[test]
-    fn address_and_length_take_the_widths_of_the_profile() {
-        let mut profile = Profile::default();
-        assert_eq!(profile.address_and_length(0x0102, 0x0A), [0x44, 0, 0, 1, 2, 0, 0, 0, 0x0A]);
-        profile.memory = Memory { address_bytes: 3, length_bytes: 5, data_format: 0 };
-        assert_eq!(profile.address_and_length(0x0102, 0x1_0000_000A), [0x53, 0, 1, 2, 1, 0, 0, 0, 0x0A]);
-    }
-}
+mod tests;

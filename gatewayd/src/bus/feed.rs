@@ -20,17 +20,15 @@ impl Feed {
         self.len = 0;
     }
 
-    /// Takes a chunk. False where it does not follow what is already here.
-    pub(super) fn push(&mut self, offset: u64, bytes: Vec<u8>) -> bool {
-        if self.chunks.is_empty() {
+    /// Takes a chunk. One that does not follow what is already here begins anew: the chunks before it were on their way
+    /// when the ECU's transfer was taken up at another place.
+    pub(super) fn push(&mut self, offset: u64, bytes: Vec<u8>) {
+        if self.chunks.is_empty() || offset != self.start + self.len {
+            self.clear();
             self.start = offset;
-            self.len = 0;
-        } else if offset != self.start + self.len {
-            return false;
         }
         self.len += bytes.len() as u64;
         self.chunks.push_back(bytes);
-        true
     }
 
     /// The block of `len` bytes at `offset`, once all of it is here. Bytes below `offset` are forgotten.
@@ -80,7 +78,7 @@ mod tests {
                     Some(bytes) => out.extend_from_slice(bytes),
                     None => {
                         let (nth, bytes) = chunks.next().expect("a block that is complete is handed out");
-                        assert!(feed.push((nth * chunk) as u64, bytes.to_vec()));
+                        feed.push((nth * chunk) as u64, bytes.to_vec());
                     }
                 }
             }
@@ -89,12 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_refused_and_bytes_before_the_start_are_dropped() {
+    fn bytes_before_the_start_are_dropped() {
         let mut feed = Feed::default();
-        assert!(feed.push(100, vec![1; 10]));
-        assert!(!feed.push(111, vec![2; 10]));
-        assert!(feed.push(110, vec![2; 10]));
+        feed.push(100, vec![1; 10]);
+        feed.push(110, vec![2; 10]);
         assert_eq!(feed.block(115, 5), Some([2; 5].as_slice()));
         assert_eq!(feed.block(105, 5), None);
+    }
+
+    #[test]
+    fn a_late_chunk_of_a_transfer_that_was_taken_up_elsewhere_makes_room_for_the_right_one() {
+        let mut feed = Feed::default();
+        feed.push(4096, vec![1; 10]);
+        feed.push(0, vec![2; 10]);
+        feed.push(10, vec![3; 10]);
+        assert_eq!(feed.block(5, 10), Some([2, 2, 2, 2, 2, 3, 3, 3, 3, 3].as_slice()));
     }
 }

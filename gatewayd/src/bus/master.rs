@@ -144,3 +144,19 @@ fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
     data.get_mut(1..=pdu.len())?.copy_from_slice(pdu);
     FdFrame::new(id, FrameFormat::Fd { brs: true }, &data).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canfd::frame::CanId;
+
+    #[test]
+    fn functional_requests_of_1_to_7_bytes_fit_a_single_frame() {
+        let id = CanId::standard(0x7DF).unwrap();
+        let frame = single_frame(id, &[1, 2, 3, 4, 5, 6, 7]).unwrap();
+        assert_eq!((frame.id(), frame.data()), (id, [7, 1, 2, 3, 4, 5, 6, 7].as_slice()));
+        assert_eq!(single_frame(id, &[0x3E]).unwrap().data(), [1, 0x3E, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC]);
+        assert_eq!(single_frame(id, &[]), None);
+        assert_eq!(single_frame(id, &[0; 8]), None);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use canfd::bus::BusUrl;
 use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::{Phase, Profile};
 use canfd::uds::programming::EcuState;
@@ -19,7 +20,28 @@ pub struct SeatConfig {
     pub functional: CanId,
     /// How it wants to be programmed.
     pub profile: Arc<Profile>,
+    /// Consecutive frames handed to the bus and not yet confirmed, 1 to 255. See [`SeatConfig::frames_in_flight`].
+    pub max_in_flight: u8,
 }
+
+impl SeatConfig {
+    /// An ECU on a SocketCAN interface.
+    pub fn new(ecu: EcuIndex, ids: CanIds, functional: CanId, profile: Arc<Profile>) -> Self {
+        Self { ecu, ids, functional, profile, max_in_flight: SOCKETCAN_IN_FLIGHT }
+    }
+
+    /// How many frames in flight suit a bus: 8 on SocketCAN, whose queue is 10 frames by default; 32 on a simulated
+    /// one, so that it never idles while a process waits for its turn on the CPU.
+    pub const fn frames_in_flight(bus: &BusUrl) -> u8 {
+        match bus {
+            BusUrl::Can(_) => SOCKETCAN_IN_FLIGHT,
+            BusUrl::Virtual(_) => 32,
+        }
+    }
+}
+
+/// Below the default `txqueuelen` of a CAN interface, so that other senders find room too.
+const SOCKETCAN_IN_FLIGHT: u8 = 8;
 
 /// What the brain wants from an ECU.
 #[derive(Clone, Debug, PartialEq, Eq)]

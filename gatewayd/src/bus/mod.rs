@@ -7,6 +7,8 @@ mod identify;
 mod master;
 mod message;
 mod seat;
+#[cfg(test)]
+mod tests;
 
 pub use self::master::BusMaster;
 pub(crate) use self::message::chain;

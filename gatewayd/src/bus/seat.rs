@@ -38,10 +38,9 @@ enum Session {
 
 impl Seat {
     pub(super) fn new(config: SeatConfig) -> Self {
-        let link = Link::new(LinkConfig::tester(config.ids));
         Self {
+            link: new_link(&config),
             config,
-            link,
             session: Session::None,
             feed: Feed::default(),
             wanted: None,
@@ -59,11 +58,9 @@ impl Seat {
                 self.session = Session::Identify(Box::new(Identify::new(now, &self.config.profile)));
             }
             EcuOrder::Program(program) => self.program(now, program),
-            EcuOrder::Data { offset, bytes } => {
-                if !self.feed.push(offset, bytes) {
-                    self.refuse("data does not follow what came before");
-                }
-            }
+            // What was on its way when the session ended is nobody's any more.
+            EcuOrder::Data { .. } if !matches!(self.session, Session::Program(_)) => {}
+            EcuOrder::Data { offset, bytes } => self.feed.push(offset, bytes),
             EcuOrder::Activate => {
                 if let Session::Program(programmer) = &mut self.session {
                     programmer.activate(now);
@@ -81,8 +78,10 @@ impl Seat {
 
     /// The bus is away: whatever was going on is over.
     pub(super) fn handle_bus_down(&mut self, reason: &str) {
-        self.link.reset();
+        // Frames that the bus took with it are never confirmed, so the link must forget them as well.
+        self.link = new_link(&self.config);
         self.functional.clear();
+        self.feed.clear();
         if !matches!(self.session, Session::None) {
             self.session = Session::None;
             self.reports.push_back(EcuReport::Failed(EcuError::BusDown { reason: reason.to_owned() }));
@@ -153,6 +152,7 @@ impl Seat {
                     self.session.handle_response(now, &pdu);
                     self.link.recycle(pdu);
                 }
+                isotp::Event::ReceptionStarted { .. } => self.session.handle_response_started(now),
                 isotp::Event::Sent(buffer) => {
                     self.session.handle_sent(now);
                     self.link.recycle(buffer);
@@ -301,12 +301,24 @@ impl Seat {
     }
 }
 
+fn new_link(config: &SeatConfig) -> Link {
+    Link::new(LinkConfig { max_in_flight: config.max_in_flight, ..LinkConfig::tester(config.ids) })
+}
+
 impl Session {
     fn handle_response(&mut self, now: Instant, pdu: &[u8]) {
         match self {
             Self::None => {}
             Self::Identify(it) => it.client.handle_response(now, pdu),
             Self::Program(it) => it.handle_response(now, pdu),
+        }
+    }
+
+    fn handle_response_started(&mut self, now: Instant) {
+        match self {
+            Self::None => {}
+            Self::Identify(it) => it.client.handle_response_started(now),
+            Self::Program(it) => it.handle_response_started(now),
         }
     }
 

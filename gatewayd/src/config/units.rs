@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A length of time written with its unit: `ms`, `s`, `min`, `h` or `d`.
+/// A length of time written with its unit: `us`, `ms`, `s`, `min`, `h` or `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -13,19 +13,24 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// A share written as a percentage: `40%`, `0.5%`. Held as a part of one: 0.4, 0.005.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
 impl Span {
     /// Parses `"250ms"`. `None` where the number or the unit is missing, unknown or too large.
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
-        let millis = match unit {
-            "ms" => number,
-            "s" => number.checked_mul(1_000)?,
-            "min" => number.checked_mul(60_000)?,
-            "h" => number.checked_mul(3_600_000)?,
-            "d" => number.checked_mul(86_400_000)?,
+        let micros = match unit {
+            "us" => 1,
+            "ms" => 1_000,
+            "s" => 1_000_000,
+            "min" => 60_000_000,
+            "h" => 3_600_000_000,
+            "d" => 86_400_000_000,
             _ => return None,
         };
-        Some(Self(Duration::from_millis(millis)))
+        Some(Self(Duration::from_micros(number.checked_mul(micros)?)))
     }
 
     /// The time span.
@@ -36,8 +41,13 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        if millis.is_multiple_of(1000) { write!(f, "{}s", millis / 1000) } else { write!(f, "{millis}ms") }
+        let micros = self.0.as_micros();
+        for (unit, name) in [(1_000_000, "s"), (1_000, "ms")] {
+            if micros.is_multiple_of(unit) {
+                return write!(f, "{}{name}", micros / unit);
+            }
+        }
+        write!(f, "{micros}us")
     }
 }
 
@@ -73,6 +83,28 @@ impl fmt::Display for Size {
     }
 }
 
+impl Percent {
+    /// Parses `"0.5%"`. `None` where the number or the sign is missing, or the number is below zero or not finite.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?.trim_end();
+        let plain = number.starts_with(|c: char| c.is_ascii_digit());
+        let share = number.parse::<f64>().ok().filter(|_| plain)? / 100.0;
+        share.is_finite().then_some(Self(share))
+    }
+
+    /// As a part of one.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A few parts per million of rounding would show as 0.30000000000000004%.
+        write!(f, "{}%", (self.0 * 1e8).round() / 1e6)
+    }
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -101,6 +133,15 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is not a percentage; write for example \"40%\", \"0.5%\""))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,10 +150,31 @@ mod tests {
     fn spans_carry_their_unit() {
         assert_eq!(Span::parse("250ms"), Some(Span(Duration::from_millis(250))));
         assert_eq!(Span::parse("2 h"), Some(Span(Duration::from_secs(7200))));
+        assert_eq!(Span::parse("5000us"), Some(Span(Duration::from_millis(5))));
         assert_eq!(Span::parse("250"), None);
+        assert_eq!(Span::parse("1 week"), None);
         assert_eq!(Span::parse("ms"), None);
         assert_eq!(Span::parse("-1s"), None);
         assert_eq!(Span::parse(&format!("{}d", u64::MAX)), None);
+    }
+
+    #[test]
+    fn spans_print_in_the_largest_unit_that_loses_nothing() {
+        for text in ["0s", "1us", "1001us", "250ms", "1001ms", "60s"] {
+            assert_eq!(Span::parse(text).map(|it| it.to_string()).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn shares_are_written_as_percentages_and_print_as_they_are_written() {
+        assert_eq!(Percent::parse("40%"), Some(Percent(0.4)));
+        assert_eq!(Percent::parse("0.25 %"), Some(Percent(0.0025)));
+        for text in ["0%", "0.01%", "0.3%", "70%", "100%", "250%"] {
+            assert_eq!(Percent::parse(text).map(|it| it.to_string()).as_deref(), Some(text));
+        }
+        for bad in ["1", "%", "NaN%", "inf%", "-1%", "1e999%", "1%%"] {
+            assert_eq!(Percent::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

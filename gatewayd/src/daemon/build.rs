@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::StartError;
 use crate::bus::{BusMaster, SeatConfig};
 use crate::config::Config;
-use crate::config::parts::{EcuPart, KekPart};
+use crate::config::parts::{BusPart, EcuPart, KekPart};
 use crate::event_loop::Topics;
 use crate::gateway::message::{EcuIndex, Input};
 use crate::gateway::{EcuSetup, KeyEncryptionKey, Setup};
@@ -100,17 +100,24 @@ pub(super) fn seats(config: &Config) -> Result<Vec<Vec<SeatConfig>>, StartError>
         let part = part.get_ref();
         let profile = config.dialects.get(&part.dialect).cloned().unwrap_or_default();
         profile.validate().map_err(|error| wrong(format!("dialect `{}`: {error}", part.dialect)))?;
+        let bus = bus_of(config, part)?;
+        let url = config.buses.get(bus).map(|it| url_of(it.get_ref())).transpose()?;
         let seat = SeatConfig {
             ecu: EcuIndex(at),
             ids: CanIds { request: can_id(part.request_id)?, response: can_id(part.response_id)? },
             functional: can_id(part.functional_id)?,
             profile: Arc::new(profile),
+            max_in_flight: url.as_ref().map_or(1, SeatConfig::frames_in_flight),
         };
-        if let Some(seats) = seats.get_mut(bus_of(config, part)?) {
+        if let Some(seats) = seats.get_mut(bus) {
             seats.push(seat);
         }
     }
     Ok(seats)
+}
+
+fn url_of(part: &BusPart) -> Result<BusUrl, StartError> {
+    part.url.parse().map_err(|error| wrong(format!("bus `{}`: {error}", part.name)))
 }
 
 fn can_id(raw: u32) -> Result<CanId, StartError> {
@@ -130,7 +137,7 @@ pub(super) fn buses(
     let mut workers = Vec::new();
     for (at, (part, seats)) in config.buses.iter().zip(seats).enumerate() {
         let part = part.get_ref();
-        let url: BusUrl = part.url.parse().map_err(|error| wrong(format!("bus `{}`: {error}", part.name)))?;
+        let url = url_of(part)?;
         let pin = layout.pin(Role::Bus, at);
         let worker = BusWorker::start(&part.name, url, BusMaster::new(seats), pin, inputs.clone())
             .map_err(super::system("cannot start a bus worker"))?;

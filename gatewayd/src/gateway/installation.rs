@@ -10,7 +10,7 @@ mod program;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crypto_offload::job::{HashState, JobError, JobId, Outcome, SecretKey};
 use ota::image::ChunkLayout;
@@ -90,6 +90,9 @@ pub(super) struct Installation {
     pub(super) version: Option<String>,
     tries: u32,
     bus_tries: u32,
+    silences: u32,
+    /// The ECU has checked the image, whose whole-file hashes are still being computed.
+    awaits_hash: bool,
     journaled_at: Option<Instant>,
 }
 
@@ -116,6 +119,8 @@ impl Installation {
             version: None,
             tries: 0,
             bus_tries: 0,
+            silences: 0,
+            awaits_hash: false,
             journaled_at: None,
             step: if over { Step::Over } else { Step::Start },
             around,
@@ -256,7 +261,10 @@ impl Installation {
         if !awaited {
             return;
         }
-        if let Err(message) = result {
+        // An ECU with one bank has nothing to go back to: its complete image is started even if nobody can write that
+        // down. The next start of the daemon reads the version.
+        let must_go_on = !self.streams() && matches!(self.step, Step::IntendActivation(_));
+        if let (Err(message), false) = (&result, must_go_on) {
             let message =
                 format!("the journal refuses a write ({message}); check the disk under state.directory");
             self.fail(context, reporter, reason("JOURNAL", message));
@@ -322,7 +330,10 @@ impl Installation {
                 self.handle_identified(context, reporter, version, hardware);
             }
             (Step::Identify, EcuReport::Failed(error)) => self.handle_unidentified(context, reporter, error),
-            (Step::Program | Step::Activate, report) => self.handle_programming(context, reporter, report),
+            (Step::Program | Step::Activate, report)
+            | (Step::IntendActivation(_), report @ EcuReport::Failed(_)) => {
+                self.handle_programming(context, reporter, report);
+            }
             (step, report) => tracing::debug!(?step, ?report, "report of a session that is over"),
         }
         self.drain(context, reporter);
@@ -336,6 +347,7 @@ impl Installation {
         hardware: Option<String>,
     ) {
         self.bus_tries = 0;
+        self.silences = 0;
         self.version = version;
         let wanted = self.custom.version.as_str();
         let found = self.version.as_deref().unwrap_or("none");
@@ -353,9 +365,20 @@ impl Installation {
 
     fn handle_unidentified(&mut self, context: &mut Context<'_>, reporter: &mut Reporter, error: EcuError) {
         const BUS_PATIENCE: u32 = 60;
-        if matches!(error, EcuError::BusDown { .. }) && self.bus_tries < BUS_PATIENCE {
-            self.bus_tries += 1;
-            self.step = Step::Pause(context.now.monotonic + std::time::Duration::from_secs(1));
+        const BUS_PAUSE: Duration = Duration::from_secs(1);
+        /// An ECU may be starting, or in the middle of an erase that nobody waits for any more.
+        const SILENCE_PATIENCE: u32 = 3;
+        /// One that was touched has more to lose.
+        const TOUCHED_PATIENCE: u32 = 30;
+        const SILENCE_PAUSE: Duration = Duration::from_secs(2);
+        let (tries, patience, pause) = match error {
+            EcuError::BusDown { .. } => (&mut self.bus_tries, BUS_PATIENCE, BUS_PAUSE),
+            _ if self.record.touched => (&mut self.silences, TOUCHED_PATIENCE, SILENCE_PAUSE),
+            _ => (&mut self.silences, SILENCE_PATIENCE, SILENCE_PAUSE),
+        };
+        *tries += 1;
+        if *tries < patience {
+            self.step = Step::Pause(context.now.monotonic + pause);
             return;
         }
         self.fail(context, reporter, reason("ECU_SILENT", error.to_string()));
@@ -414,8 +437,8 @@ impl Installation {
     }
 
     /// Whether the image goes into the ECU while it arrives.
-    fn streams(&self) -> bool {
-        self.record.banks == Banks::Two
+    const fn streams(&self) -> bool {
+        matches!(self.record.banks, Banks::Two)
     }
 
     fn journal_key(&self) -> JournalKey {

@@ -89,6 +89,8 @@ pub(super) struct Pipeline {
     next_job: u64,
     /// Chunks below this are done with.
     consumed: u64,
+    /// Chunks below this have arrived without a gap, once at least.
+    front: u64,
     attempts: u32,
     /// The chunk that was rejected once and is being fetched again.
     rejected: Option<u64>,
@@ -137,6 +139,7 @@ impl Pipeline {
             next_request: start,
             next_job: start,
             consumed: start,
+            front: start,
             attempts: 0,
             rejected: None,
             retry_at: None,
@@ -156,9 +159,10 @@ impl Pipeline {
         if let Some(node) = self.node.as_mut().filter(|it| it.way == NodeWay::Fetch(id)) {
             node.bytes = data;
         } else if let Some(fetch) = self.fetches.iter_mut().find(|it| it.id == id) {
-            self.arrived.insert(fetch.next, data);
+            let index = fetch.next;
             fetch.next += 1;
-            self.attempts = 0;
+            self.arrived.insert(index, data);
+            self.note_arrival(index);
         }
         self.advance(context);
     }
@@ -187,15 +191,18 @@ impl Pipeline {
         id: StoreId,
         result: Result<Vec<u8>, StoreError>,
     ) {
-        match result {
-            Err(error) => self.damaged(context, PipelineError::Store(error)),
-            Ok(bytes) => {
-                if let Some(node) = self.node.as_mut().filter(|it| it.way == NodeWay::Read(id)) {
+        let of_node = self.node.as_ref().is_some_and(|it| it.way == NodeWay::Read(id));
+        let chunk = self.reads.remove(&id);
+        match (result, chunk) {
+            // Asked for before everything was taken back.
+            (_, None) if !of_node => return,
+            (Err(error), _) => self.damaged(context, PipelineError::Store(error)),
+            (Ok(bytes), Some(chunk)) => drop(self.arrived.insert(chunk, bytes)),
+            (Ok(bytes), None) => {
+                if let Some(node) = &mut self.node {
                     node.bytes = bytes;
-                    self.finish_node(context);
-                } else if let Some(chunk) = self.reads.remove(&id) {
-                    self.arrived.insert(chunk, bytes);
                 }
+                self.finish_node(context);
             }
         }
         self.advance(context);
@@ -347,6 +354,17 @@ impl Pipeline {
             }
             Err(error) if self.task.source.is_store() => self.damaged(context, PipelineError::Tree(error)),
             Err(error) => self.fail(context, PipelineError::Tree(error)),
+        }
+    }
+
+    /// Only a chunk that closes a gap is progress: those behind a gap are asked for again with every attempt.
+    fn note_arrival(&mut self, index: u64) {
+        if index != self.front {
+            return;
+        }
+        self.attempts = 0;
+        while self.arrived.contains_key(&self.front) {
+            self.front += 1;
         }
     }
 

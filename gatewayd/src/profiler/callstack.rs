@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use telemetry::{Frame, SchedulingClass, ThreadInfo, WindowBuilder};
 use tracing::debug;
 
-use super::capture::{Backend, Capture, CaptureError, since_start};
+use super::capture::{Backend, Capture, CaptureError, sampled_tasks, since_start};
 use super::maps::Maps;
 use super::perf::{PerfEvent, Record};
-use super::procfs::{tasks, thread_stat};
+use super::procfs::thread_stat;
 use super::rate::RateLaw;
 
 /// How often the rings are read and threads that came or went are looked for.
@@ -81,15 +81,9 @@ impl CallStackCapture {
 
     fn follow_threads(&mut self, rate: &mut RateLaw) -> Result<(), CaptureError> {
         let pid = self.pid;
-        let tasks = tasks(pid).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => CaptureError::Gone(pid),
-            _ => CaptureError::Threads { pid, source },
-        })?;
-        if tasks.beyond > 0 {
-            debug!(pid, beyond = tasks.beyond, "more threads than are sampled");
-        }
-        self.threads.retain(|tid, _| tasks.tids.binary_search(tid).is_ok());
-        for tid in tasks.tids {
+        let tids = sampled_tasks(pid)?;
+        self.threads.retain(|tid, _| tids.binary_search(tid).is_ok());
+        for tid in tids {
             if self.threads.contains_key(&tid) {
                 continue;
             }

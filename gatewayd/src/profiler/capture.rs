@@ -5,10 +5,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use telemetry::WindowBuilder;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::config::BackendChoice;
 use super::cputime::CpuTimeCapture;
+use super::procfs::tasks;
 use super::rate::RateLaw;
 
 /// Which way of sampling is in use.
@@ -117,6 +118,18 @@ fn open_perf(pid: u32, rate: &mut RateLaw) -> Result<Box<dyn Capture + Send>, Ca
 )))]
 fn open_perf(pid: u32, _: &mut RateLaw) -> Result<Box<dyn Capture + Send>, CaptureError> {
     Err(CaptureError::Perf { pid, source: io::Error::from(io::ErrorKind::Unsupported) })
+}
+
+/// The threads of process `pid` that are sampled.
+pub(super) fn sampled_tasks(pid: u32) -> Result<Vec<u32>, CaptureError> {
+    let tasks = tasks(pid).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => CaptureError::Gone(pid),
+        _ => CaptureError::Threads { pid, source },
+    })?;
+    if tasks.beyond > 0 {
+        debug!(pid, beyond = tasks.beyond, "more threads than are sampled");
+    }
+    Ok(tasks.tids)
 }
 
 /// Milliseconds from a window's start to a moment; a moment before it (taken before, read after) counts as its start.

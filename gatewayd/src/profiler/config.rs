@@ -1,9 +1,12 @@
 //! The `[profile]` table of the configuration.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+
+use crate::config::units::{Percent, Span};
 
 /// How the gateway is profiled. Unknown keys are refused; numbers carry their unit.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -62,11 +65,11 @@ impl Default for Config {
 }
 
 fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    duration_within(deserializer, Duration::from_secs(1), Duration::from_secs(60))
+    span_within(deserializer, Duration::from_secs(1))
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    duration_within(deserializer, Duration::from_millis(1), Duration::from_secs(60))
+    span_within(deserializer, Duration::from_millis(1))
 }
 
 fn load<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -77,46 +80,23 @@ fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     share_within(deserializer, 0.0001, 0.1)
 }
 
-fn duration_within<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    least: Duration,
-    most: Duration,
-) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let value = parse_duration(&text).ok_or_else(|| {
-        D::Error::custom(format!("{text:?} is no duration, write one like \"100ms\" or \"10s\""))
-    })?;
-    if (least..=most).contains(&value) {
-        return Ok(value);
-    }
-    Err(D::Error::custom(format!("{text} is out of range, {least:?} to {most:?} allowed")))
+/// The longest of all intervals is one minute.
+fn span_within<'de, D: Deserializer<'de>>(deserializer: D, least: Duration) -> Result<Duration, D::Error> {
+    let most = Duration::from_secs(60);
+    let span = Span::deserialize(deserializer)?;
+    within(span, Span(least), Span(most)).map(Span::get).map_err(D::Error::custom)
 }
 
 fn share_within<'de, D: Deserializer<'de>>(deserializer: D, least: f64, most: f64) -> Result<f64, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let value = text
-        .strip_suffix('%')
-        .and_then(|number| number.trim().parse::<f64>().ok())
-        .ok_or_else(|| D::Error::custom(format!("{text:?} is no percentage, write one like \"0.5%\"")))?
-        / 100.0;
-    if (least..=most).contains(&value) {
-        return Ok(value);
-    }
-    let (least, most) = (least * 100.0, most * 100.0);
-    Err(D::Error::custom(format!("{text} is out of range, {least}% to {most}% allowed")))
+    let share = Percent::deserialize(deserializer)?;
+    within(share, Percent(least), Percent(most)).map(Percent::get).map_err(D::Error::custom)
 }
 
-/// A whole number and one of the units `us`, `ms`, `s`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number = number.parse::<u64>().ok()?;
-    match unit.trim() {
-        "us" => Some(Duration::from_micros(number)),
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        _ => None,
+fn within<T: PartialOrd + Display>(value: T, least: T, most: T) -> Result<T, String> {
+    if (&least..=&most).contains(&&value) {
+        return Ok(value);
     }
+    Err(format!("{value} is out of range, {least} to {most} allowed"))
 }
 
 #[cfg(test)]

@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use telemetry::{Frame, SchedulingClass, WindowBuilder};
-use tracing::debug;
 
-use super::capture::{Backend, Capture, CaptureError, since_start};
-use super::procfs::{ThreadStat, parse_schedstat, task_dir, tasks, thread_stat};
+use super::capture::{Backend, Capture, CaptureError, sampled_tasks, since_start};
+use super::procfs::{ThreadStat, parse_schedstat, task_dir, thread_stat};
 use super::rate::RateLaw;
 
 /// How often to look for new threads and for changes of name and class.
@@ -46,15 +44,9 @@ impl CpuTimeCapture {
 
     fn rescan(&mut self) -> Result<(), CaptureError> {
         let pid = self.pid;
-        let tasks = tasks(pid).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => CaptureError::Gone(pid),
-            _ => CaptureError::Threads { pid, source },
-        })?;
-        if tasks.beyond > 0 {
-            debug!(pid, beyond = tasks.beyond, "more threads than are sampled");
-        }
-        self.threads.retain(|tid, _| tasks.tids.binary_search(tid).is_ok());
-        for tid in tasks.tids {
+        let tids = sampled_tasks(pid)?;
+        self.threads.retain(|tid, _| tids.binary_search(tid).is_ok());
+        for tid in tids {
             // A thread that ends meanwhile is no loss.
             let Ok(stat) = thread_stat(pid, tid) else { continue };
             match self.threads.get_mut(&tid) {

@@ -101,7 +101,7 @@ impl EcuPort {
                 }
                 Event::Sent(sdu) => self.physical.recycle(sdu),
                 // The tester's business: it times out.
-                Event::Failed(_) => {}
+                Event::ReceptionStarted { .. } | Event::Failed(_) => {}
             }
         }
         if let Some(functional) = &mut self.functional {

@@ -27,6 +27,7 @@ fn a_flow_control_frame_that_is_never_confirmed_ends_in_timeout_a() {
     let mut first = [0; 64];
     Pci::FirstFrame { len: 100 }.write(&mut first);
     lone.link.handle_frame(lone.now, &from_ecu(&first));
+    assert_eq!(lone.link.poll_event(), Some(Event::ReceptionStarted { len: 100 }));
     assert!(lone.link.poll_transmit(lone.now).is_some());
     assert_eq!(lone.wait(), Duration::from_millis(30));
     assert_eq!(
@@ -71,9 +72,11 @@ fn a_sender_that_stops_ends_in_timeout_cr() {
     let mut field = [0; 64];
     Pci::FirstFrame { len: 500 }.write(&mut field);
     assert_eq!(lone.hear(&from_ecu(&field)), [flow_control_of_tester()]);
+    assert_eq!(lone.link.poll_event(), Some(Event::ReceptionStarted { len: 500 }));
     assert_eq!(lone.wait(), Duration::from_millis(90));
     assert_eq!(lone.link.poll_event(), Some(Event::Failed(LinkError::TimeoutCr)));
     assert_eq!(lone.hear(&from_ecu(&field)).len(), 1);
+    assert_eq!(lone.link.poll_event(), Some(Event::ReceptionStarted { len: 500 }));
     field[0] = 0x21;
     assert_eq!(lone.hear(&from_ecu(&field)), []);
     assert_eq!(lone.wait(), Duration::from_millis(90));
@@ -191,6 +194,7 @@ fn a_new_message_in_the_middle_of_one_is_unexpected_and_is_received_all_the_same
     Pci::FirstFrame { len: 500 }.write(&mut field);
     assert_eq!(lone.hear(&from_ecu(&field)).len(), 1);
     assert_eq!(lone.hear(&from_ecu(&[2, 0x7E, 0, 0, 0, 0, 0, 0])), []);
+    assert_eq!(lone.link.poll_event(), Some(Event::ReceptionStarted { len: 500 }));
     assert_eq!(lone.link.poll_event(), Some(Event::Failed(LinkError::UnexpectedPdu)));
     assert_eq!(lone.link.poll_event(), Some(Event::Received(vec![0x7E, 0])));
     assert_eq!(lone.link.poll_timeout(), None);

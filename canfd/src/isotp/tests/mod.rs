@@ -27,7 +27,9 @@ fn random_bytes(len: usize) -> Vec<u8> {
 struct End {
     node: NodeId,
     link: Link,
+    /// Without the beginnings of messages, which `started` has.
     events: Vec<Event>,
+    started: Vec<usize>,
 }
 
 /// A tester and an ECU on one bus, and the time.
@@ -45,7 +47,12 @@ impl Pair {
     fn new(timing: Option<BitTiming>, tester: LinkConfig, ecu: LinkConfig) -> Self {
         let base = Instant::now();
         let mut bus = VirtualBus::new(base, VirtualBusConfig { timing, queue_len: 64 });
-        let mut end = |config| End { node: bus.attach(), link: Link::new(config), events: Vec::new() };
+        let mut end = |config| End {
+            node: bus.attach(),
+            link: Link::new(config),
+            events: Vec::new(),
+            started: Vec::new(),
+        };
         let (tester, ecu) = (end(tester), end(ecu));
         Self { bus, now: base, base, tester, ecu, log: Vec::new() }
     }
@@ -65,7 +72,12 @@ impl Pair {
             while let Some(frame) = end.link.poll_transmit(self.now) {
                 self.bus.handle_transmit(self.now, end.node, frame).unwrap();
             }
-            end.events.extend(std::iter::from_fn(|| end.link.poll_event()));
+            while let Some(event) = end.link.poll_event() {
+                match event {
+                    Event::ReceptionStarted { len } => end.started.push(len),
+                    event => end.events.push(event),
+                }
+            }
         }
     }
 

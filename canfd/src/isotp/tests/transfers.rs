@@ -121,6 +121,18 @@ fn a_long_transfer_reaches_98_percent_of_the_wire_limit_and_a_4095_byte_one_95()
 }
 
 #[test]
+fn a_message_of_several_frames_is_announced_with_its_length_and_one_of_a_single_frame_is_not() {
+    let mut pair = Pair::of(Some(TIMING), LinkLayer::FD, |config| config.max_len = 1_000);
+    // 62 bytes are the longest single frame.
+    for (len, started) in [(62, vec![]), (63, vec![63]), (1_000, vec![1_000])] {
+        pair.assert_transfer(len);
+        assert_eq!(std::mem::take(&mut pair.ecu.started), started, "{len}");
+    }
+    pair.failures(1_001);
+    assert_eq!(pair.ecu.started, []);
+}
+
+#[test]
 fn both_directions_run_at_once() {
     let mut pair = Pair::of(Some(TIMING), LinkLayer::FD, |config| config.block_size = 4);
     pair.send(5_000);

@@ -18,12 +18,7 @@ impl Installation {
             ..reason("ACTIVATED", format!("the ECU reports version {version}"))
         };
         self.version = Some(version);
-        // An ECU that turned out to be current is finished from the middle of the sequence.
-        for stage in reporter.open_stages(self.around.ecu) {
-            if stage != Stage::Activate {
-                reporter.end(context, self.on_bus(), stage, Status::Skipped, None);
-            }
-        }
+        self.skip_open_stages(context, reporter);
         reporter.end(context, self.on_bus(), Stage::Activate, Status::Ok, Some(detail));
         self.close(context);
     }
@@ -35,13 +30,28 @@ impl Installation {
             attested_by: Some(Attestation::Gateway),
             ..reason("CURRENT", format!("the ECU already runs version {version}"))
         };
+        self.skip_open_stages(context, reporter);
         let status = if self.record.phase == Phase::Activated { Status::Ok } else { Status::Skipped };
         reporter.end(context, self.on_bus(), Stage::Activate, status, Some(detail));
         self.close(context);
     }
 
+    /// An ECU that turned out to be current is finished from the middle of the sequence.
+    fn skip_open_stages(&self, context: &mut Context<'_>, reporter: &mut Reporter) {
+        for stage in reporter.open_stages(self.around.ecu) {
+            if stage != Stage::Activate {
+                reporter.end(context, self.on_bus(), stage, Status::Skipped, None);
+            }
+        }
+    }
+
     fn close(&mut self, context: &mut Context<'_>) {
         let version = self.custom.version.clone();
+        if !matches!(self.record.phase, Phase::Pending | Phase::Installed | Phase::Activated) {
+            // The ECU is further than its record: what that says of a bank half written is void. Only the end is
+            // written down.
+            self.record.phase = Phase::Pending;
+        }
         self.advance(context, Phase::Done { version });
         self.progress = (self.layout().plain_size(), self.layout().plain_size());
         self.release(context);
@@ -64,8 +74,13 @@ impl Installation {
         if touched {
             context.order(self.around.ecu, EcuOrder::Cancel);
         }
-        let lost = touched && !self.streams();
+        let lost = self.is_lost();
         self.end_failed_on_ecu(context, reporter, detail, lost);
+    }
+
+    /// Whether the ECU's only bank was erased and nothing has been seen to run on it since.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.record.touched && !self.streams() && self.version.is_none()
     }
 
     /// The end of an installation; `lost` says whether the ECU is without its software.
@@ -79,19 +94,28 @@ impl Installation {
         let touched = self.record.touched;
         let message = detail.message.clone();
         let code = detail.code.clone();
-        let open = reporter.open_stages(self.around.ecu);
+        let mut open = reporter.open_stages(self.around.ecu);
+        if open.is_empty() {
+            // It fails between two stages: the one that cannot begin has failed.
+            open.push(match self.step {
+                Step::Intend(_) => Stage::Transfer,
+                Step::IntendActivation(_) => Stage::Activate,
+                _ => Stage::PreCheck,
+            });
+        }
         let stage = open.last().copied().unwrap_or(Stage::PreCheck);
         for stage in open {
             reporter.end(context, self.on_bus(), stage, Status::Failed, Some(detail.clone()));
         }
         if touched {
             reporter.start(context, self.on_bus(), Stage::Rollback);
-            let (status, text) = if lost {
-                (Status::Failed, "the ECU is without its software and waits in its boot loader")
+            let (status, code, text) = if lost {
+                let text = "the ECU is without its software and waits in its boot loader";
+                (Status::Failed, "NO_SOFTWARE", text)
             } else {
-                (Status::Ok, "the ECU goes on running its old software")
+                (Status::Ok, "OLD_SOFTWARE", "the ECU goes on running its old software")
             };
-            reporter.end(context, self.on_bus(), Stage::Rollback, status, Some(reason("OLD_SOFTWARE", text)));
+            reporter.end(context, self.on_bus(), Stage::Rollback, status, Some(reason(code, text)));
         }
         self.advance(context, Phase::Failed(Failure { stage, code, message }));
         self.release(context);

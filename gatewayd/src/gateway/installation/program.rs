@@ -88,8 +88,17 @@ impl Installation {
 
     /// The bank is empty: what the journal said of acknowledged bytes is void.
     fn handle_erased(&mut self, context: &mut Context<'_>) {
-        if matches!(self.record.phase, Phase::Transferring { .. }) {
-            self.advance(context, Phase::Erasing);
+        match self.record.phase {
+            Phase::Transferring { .. } => {
+                self.advance(context, Phase::Erasing);
+            }
+            // An ECU that cannot resume was erased although it held the whole image. Its word goes before the
+            // journal's.
+            Phase::Installed | Phase::Activated => self.record.phase = Phase::Erasing,
+            _ => {}
+        }
+        if !self.streams() {
+            self.version = None;
         }
         let streamed = self.streams().then(ChunkProgress::default);
         self.advance(context, Phase::Transferring { acknowledged: 0, streamed });
@@ -101,12 +110,14 @@ impl Installation {
             old.cancel(context);
         }
         self.marks.clear();
+        self.awaits_hash = false;
         self.progress = (offset, self.layout().plain_size());
-        if offset >= self.layout().plain_size() {
+        let two_banks = self.streams();
+        let judged = !two_banks || !self.is_transferring() || self.journaled_whole().is_some();
+        if offset >= self.layout().plain_size() && judged {
             return;
         }
         let chunk_size = u64::from(self.layout().chunk_size());
-        let two_banks = self.streams();
         let (start, running) = self.resume_hashes(offset / chunk_size);
         if two_banks {
             reporter.start(context, self.here("gatewayd"), Stage::Download);
@@ -151,14 +162,18 @@ impl Installation {
             Event::Failed(error) => self.fail_pipeline(context, reporter, &error),
             Event::Chunk { index, data, running } => {
                 let Some(range) = self.layout().plain_range(index) else { return };
-                let held = self.progress.0;
-                self.marks.insert(range.end, running);
-                if range.end <= held {
-                    // The ECU has it already; only its hash was wanted.
+                if range.end <= self.progress.0 {
+                    // The ECU has it already; only its hash was wanted, and none but the last one.
+                    self.marks.clear();
+                    self.marks.insert(range.end, running);
                     if let Some(pipeline) = &mut self.pipeline {
                         pipeline.handle_consumed(context, index + 1);
                     }
+                    if self.awaits_hash && range.end == self.layout().plain_size() {
+                        self.handle_ready(context, reporter);
+                    }
                 } else {
+                    self.marks.insert(range.end, running);
                     context.order(self.around.ecu, EcuOrder::Data { offset: range.start, bytes: data });
                 }
             }
@@ -188,12 +203,18 @@ impl Installation {
 
     /// The ECU has checked the whole image. An image that was streamed is judged as a whole here.
     fn handle_ready(&mut self, context: &mut Context<'_>, reporter: &mut Reporter) {
-        if self.streams() && matches!(self.record.phase, Phase::Transferring { .. }) {
-            let whole = self.marks.get(&self.layout().plain_size()).cloned();
+        if self.streams() && self.is_transferring() {
+            let whole =
+                self.marks.get(&self.layout().plain_size()).cloned().or_else(|| self.journaled_whole());
+            if whole.is_none() && self.pipeline.is_some() && !self.awaits_hash {
+                // The ECU held more than the journal knew of; the rest is being hashed.
+                self.awaits_hash = true;
+                return;
+            }
             let stored = self.layout().stored_size();
             let detail = amount("STREAMED", "authentic and handed to the ECU", stored);
             reporter.end(context, self.here("gatewayd"), Stage::Download, Status::Ok, Some(detail));
-            let Some(running) = whole.or_else(|| self.journaled_whole()) else {
+            let Some(running) = whole else {
                 self.fail(context, reporter, reason("HASH_UNKNOWN", "the whole file's hash is not known"));
                 return;
             };
@@ -220,12 +241,16 @@ impl Installation {
     fn journaled_whole(&self) -> Option<Vec<HashState>> {
         match &self.record.phase {
             Phase::Transferring { acknowledged, streamed: Some(progress) }
-                if *acknowledged == self.layout().plain_size() =>
+                if *acknowledged == self.layout().plain_size() && !progress.running.is_empty() =>
             {
                 Some(states(progress))
             }
             _ => None,
         }
+    }
+
+    const fn is_transferring(&self) -> bool {
+        matches!(self.record.phase, Phase::Transferring { .. })
     }
 
     /// The intent is durable: the new software may run from now on.
@@ -257,7 +282,11 @@ impl Installation {
             }
             other => other.to_string(),
         };
-        let lost = matches!(error, EcuError::Session { state: EcuState::NoApplication, .. });
+        let lost = match error {
+            EcuError::Session { state: EcuState::NoApplication, .. } => true,
+            EcuError::Session { state: EcuState::OldSoftware | EcuState::NewSoftware, .. } => false,
+            _ => self.is_lost(),
+        };
         self.end_failed_on_ecu(context, reporter, reason("ECU_FAILED", text), lost);
     }
 }

@@ -6,7 +6,7 @@ use crate::ecu::{EcuNode, EcuPort, NodeConfig};
 use canfd::bit_timing::BitTiming;
 use canfd::bus::{Bus, SendOutcome};
 use canfd::frame::{CanId, CanIds, FdFrame};
-use canfd::isotp::{self, Link, LinkConfig, LinkError, LinkLayer};
+use canfd::isotp::{self, Link, LinkConfig, LinkError, LinkLayer, StMin};
 use canfd::uds::client::TransportFailure;
 use canfd::virtual_bus::{VirtualBus, VirtualBusConfig};
 
@@ -29,12 +29,12 @@ struct Tester {
 }
 
 impl Tester {
-    fn new(bench: &Bench, now: Instant) -> Self {
+    fn new(bench: &Bench, now: Instant, st_min: StMin) -> Self {
         let profile = Arc::new(bench.config.profile.clone());
         let mut programmer = Programmer::new(now, profile, bench.plan.clone()).unwrap();
         programmer.begin_transfer(now);
         programmer.activate(now);
-        let config = LinkConfig::tester(ids());
+        let config = LinkConfig { st_min, ..LinkConfig::tester(ids()) };
         Self {
             programmer,
             physical: Link::new(config),
@@ -71,6 +71,7 @@ impl Tester {
             while let Some(event) = link.poll_event() {
                 match event {
                     isotp::Event::Received(pdu) => self.programmer.handle_response(now, &pdu),
+                    isotp::Event::ReceptionStarted { .. } => self.programmer.handle_response_started(now),
                     isotp::Event::Sent(_) => self.programmer.handle_sent(now),
                     isotp::Event::Failed(error) => {
                         self.programmer.handle_transport_failure(now, failure(error))
@@ -106,9 +107,9 @@ fn failure(error: LinkError) -> TransportFailure {
 }
 
 /// An attempt on a simulated bus; returns its last event and the time between first and last acknowledged block.
-fn on_bus(bench: &Bench, ecu: SimEcu, timing: Option<BitTiming>) -> (Event, Duration) {
+fn on_bus(bench: &Bench, ecu: SimEcu, timing: Option<BitTiming>, st_min: StMin) -> (Event, Duration) {
     let mut now = bench.now;
-    let mut tester = Tester::new(bench, now);
+    let mut tester = Tester::new(bench, now, st_min);
     let mut port = EcuPort::new(ecu, NodeConfig::new(ids(), Some(functional_id())));
     let mut bus = VirtualBus::new(now, VirtualBusConfig { timing, queue_len: 64 });
     let (gateway, node) = (bus.attach(), bus.attach());
@@ -160,7 +161,7 @@ fn rate(profile: &str, program_time_per_kib: Duration, timing: Option<BitTiming>
         config.program_time_per_kib = program_time_per_kib;
     });
     let ecu = SimEcu::open(bench.now, bench.directory.path(), Arc::clone(&bench.config)).unwrap();
-    let (event, took) = on_bus(&bench, ecu, timing);
+    let (event, took) = on_bus(&bench, ecu, timing, StMin::ZERO);
     assert!(matches!(event, Event::Finished { restored: true, .. }), "{event:?}");
     bench.power_cut();
     bench.assert_updated();
@@ -187,11 +188,22 @@ fn on_an_untimed_bus_the_flash_is_the_limit() {
 }
 
 #[test]
+fn a_long_answer_that_takes_longer_than_p2_is_no_timeout() {
+    // The hardware number is one first frame and 6 consecutive ones, 127 ms apart at the tester's wish; P2 is 150 ms.
+    let mut bench = Bench::with(ONE_BANK, 1_000, |config| config.hardware = vec![b'H'; 420]);
+    let ecu = SimEcu::open(bench.now, bench.directory.path(), Arc::clone(&bench.config)).unwrap();
+    let (event, _) = on_bus(&bench, ecu, Some(BitTiming::FD_500K_2M), StMin::MAX);
+    assert!(matches!(event, Event::Finished { restored: true, .. }), "{event:?}");
+    bench.power_cut();
+    bench.assert_updated();
+}
+
+#[test]
 fn an_ecu_that_vanishes_from_the_bus_ends_the_attempt() {
     let mut bench = Bench::new(ONE_BANK);
     let mut ecu = SimEcu::open(bench.now, bench.directory.path(), Arc::clone(&bench.config)).unwrap();
     ecu.inject(Fault::ResetDuringTransfer { after_blocks: 2 });
-    let (event, _) = on_bus(&bench, ecu, Some(BitTiming::FD_500K_2M));
+    let (event, _) = on_bus(&bench, ecu, Some(BitTiming::FD_500K_2M), StMin::ZERO);
     let Event::Failed(error) = event else { panic!("{event:?}") };
     assert_eq!((error.phase, error.ecu_state), (Phase::TransferData, EcuState::NoApplication));
     bench.power_cut();
@@ -214,7 +226,7 @@ fn through_a_hub_and_a_thread_an_ecu_is_programmed_and_asked() {
     assert_eq!(node.ask(|ecu| ecu.boots()).unwrap(), 2);
 
     let mut bus = canfd::bus::open(&hub.url()).unwrap();
-    let mut tester = Tester::new(&bench, Instant::now());
+    let mut tester = Tester::new(&bench, Instant::now(), StMin::ZERO);
     let event = real_time(bus.as_mut(), &mut tester);
     assert!(matches!(event, Event::Finished { .. }), "{event:?}");
     assert_eq!(node.ask(|ecu| ecu.running_version().map(<[u8]>::to_vec)).unwrap(), Some(b"2.0.0".to_vec()));

@@ -1,0 +1,287 @@
+//! A bus master, a brain that says yes to everything, and scripted ECUs, on one simulated bus and simulated time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use canfd::bit_timing::BitTiming;
+use canfd::bus::Received;
+use canfd::frame::{CanId, CanIds, FdFrame};
+use canfd::isotp::{Event, Link, LinkConfig};
+use canfd::uds::profile::Profile;
+use canfd::virtual_bus::{NodeId, VirtualBus, VirtualBusConfig};
+
+use crate::bus::{BusMaster, EcuOrder, EcuReport, Program, SeatConfig};
+use crate::gateway::message::EcuIndex;
+
+/// Bytes in one [`EcuOrder::Data`], no multiple of a block.
+const CHUNK: usize = 1_000;
+
+pub(super) fn functional_id() -> CanId {
+    CanId::standard(0x7DF).unwrap()
+}
+
+pub(super) fn ids(ecu: u16) -> CanIds {
+    let id = |base| CanId::standard(base + ecu).unwrap();
+    CanIds { request: id(0x7A0), response: id(0x7B0) }
+}
+
+/// The image of that ECU: no two share a block.
+pub(super) fn image(ecu: usize) -> Vec<u8> {
+    (0..20_000_usize).map(|at| (at * 7 + at / 251 + ecu * 101).to_le_bytes()[0]).collect()
+}
+
+pub(super) fn program(ecu: usize) -> EcuOrder {
+    EcuOrder::Program(Program {
+        image_len: image(ecu).len() as u64,
+        version: "2.0.0".to_owned(),
+        sha256: Vec::new(),
+        crc32: 0,
+        resume_from: None,
+    })
+}
+
+/// An ECU that says yes to every step.
+pub(super) struct Ecu {
+    node: NodeId,
+    link: Link,
+    pub(super) silent: bool,
+    /// Its own time between two frames. Not zero by default: an ECU that needed none would keep those of lower
+    /// priority from ever answering, for that is how CAN arbitrates.
+    pub(super) pace: Duration,
+    next_frame: Instant,
+    pub(super) version: Vec<u8>,
+    pub(super) hardware: Vec<u8>,
+    pub(super) programmed: Vec<u8>,
+    /// What it was asked, physically and functionally.
+    pub(super) requests: Vec<Vec<u8>>,
+    answers: VecDeque<Vec<u8>>,
+}
+
+impl Ecu {
+    fn handle_frame(&mut self, now: Instant, frame: &FdFrame) {
+        if frame.id() == functional_id() {
+            let len = usize::from(frame.data()[0]);
+            self.requests.push(frame.data()[1..=len].to_vec());
+        }
+        self.link.handle_frame(now, frame);
+        self.settle(now);
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while let Some(event) = self.link.poll_event() {
+            if let Event::Received(request) = event {
+                let answer = self.answer(&request).filter(|_| !self.silent);
+                self.answers.extend(answer);
+                self.requests.push(request);
+            }
+        }
+        if self.link.is_idle()
+            && let Some(answer) = self.answers.pop_front()
+        {
+            self.link.send(now, answer).unwrap();
+        }
+    }
+
+    fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        let echo = |len: usize| request[1..=len].to_vec();
+        let parameters = match *request {
+            [0x22, 0xF1, 0x95] => [echo(2), self.version.clone()].concat(),
+            [0x22, 0xF1, 0x91] => [echo(2), self.hardware.clone()].concat(),
+            [0x10, session] if session & 0x80 == 0 => vec![session, 0x00, 0x32, 0x01, 0xF4],
+            [0x11 | 0x28 | 0x3E | 0x85, sub, ..] if sub & 0x80 != 0 => return None,
+            [0x11, ..] => {
+                self.version = b"2.0.0".to_vec();
+                echo(1)
+            }
+            [0x28 | 0x3E | 0x85, ..] => echo(1),
+            [0x2E, ..] => echo(2),
+            [0x31, ..] => echo(3),
+            // Blocks of 1024 bytes with service and counter.
+            [0x34, ..] => vec![0x20, 0x04, 0x00],
+            [0x36, counter, ref data @ ..] => {
+                self.programmed.extend_from_slice(data);
+                vec![counter]
+            }
+            [0x37] => Vec::new(),
+            _ => return Some(vec![0x7F, request[0], 0x11]),
+        };
+        Some([vec![request[0] | 0x40], parameters].concat())
+    }
+
+    /// The next frame, at the ECU's own pace.
+    fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
+        self.settle(now);
+        if now < self.next_frame {
+            return None;
+        }
+        let frame = self.link.poll_transmit(now)?;
+        self.next_frame = now + self.pace;
+        Some(frame)
+    }
+
+    fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let pace = (self.next_frame > now).then_some(self.next_frame);
+        self.link.poll_timeout().into_iter().chain(pace).min()
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) now: Instant,
+    base: Instant,
+    pub(super) master: BusMaster,
+    bus: VirtualBus,
+    gateway: NodeId,
+    pub(super) ecus: Vec<Ecu>,
+    /// Who reported what, in order, and when since the start.
+    pub(super) reports: Vec<(usize, Duration, EcuReport)>,
+    in_flight: usize,
+    /// The most frames of the master that were with the bus at a time.
+    pub(super) most_in_flight: usize,
+}
+
+impl Bench {
+    /// A bus that is up, with an ECU for each profile.
+    pub(super) fn new(profiles: &[Profile]) -> Self {
+        Self::with(profiles, 8)
+    }
+
+    pub(super) fn with(profiles: &[Profile], max_in_flight: u8) -> Self {
+        let now = Instant::now();
+        let config = VirtualBusConfig { timing: Some(BitTiming::FD_500K_2M), queue_len: 64 };
+        let mut bus = VirtualBus::new(now, config);
+        let gateway = bus.attach();
+        let ecus = (0_u16..).zip(profiles).map(|(at, _)| Ecu {
+            node: bus.attach(),
+            link: Link::new(LinkConfig::ecu(ids(at))),
+            silent: false,
+            pace: Duration::from_millis(1),
+            next_frame: now,
+            version: b"1.0.0\0\0".to_vec(),
+            hardware: format!("ECU-{at}").into_bytes(),
+            programmed: Vec::new(),
+            requests: Vec::new(),
+            answers: VecDeque::new(),
+        });
+        let ecus = ecus.collect();
+        let seats = (0_u16..).zip(profiles).map(|(at, profile)| {
+            let profile = Arc::new(profile.clone());
+            let seat = SeatConfig::new(EcuIndex(at.into()), ids(at), functional_id(), profile);
+            SeatConfig { max_in_flight, ..seat }
+        });
+        let mut master = BusMaster::new(seats);
+        master.handle_bus_up();
+        let reports = Vec::new();
+        Self { now, base: now, master, bus, gateway, ecus, reports, in_flight: 0, most_in_flight: 0 }
+    }
+
+    pub(super) fn order(&mut self, ecu: usize, order: EcuOrder) {
+        self.master.handle_order(self.now, EcuIndex(ecu), order);
+        self.settle();
+    }
+
+    /// Plays until nothing is due any more, at most for a minute.
+    pub(super) fn run(&mut self) {
+        self.run_while(|_| true);
+    }
+
+    /// Plays as long as `going` says, checked after every event of time.
+    pub(super) fn run_while(&mut self, going: impl Fn(&Self) -> bool) {
+        let end = self.now + Duration::from_secs(60);
+        self.settle();
+        while going(self) {
+            let ecus = self.ecus.iter().filter_map(|ecu| ecu.poll_timeout(self.now));
+            let due = ecus.chain(self.master.poll_timeout()).chain(self.bus.poll_timeout()).min();
+            let Some(due) = due.filter(|due| *due <= end) else { return };
+            self.now = self.now.max(due);
+            self.master.handle_timeout(self.now);
+            for ecu in &mut self.ecus {
+                ecu.link.handle_timeout(self.now);
+            }
+            self.settle();
+        }
+    }
+
+    /// What that ECU's seat reported.
+    pub(super) fn reports_of(&self, ecu: usize) -> Vec<&EcuReport> {
+        self.reports.iter().filter(|(whose, ..)| *whose == ecu).map(|(.., report)| report).collect()
+    }
+
+    /// When that ECU's seat first reported this.
+    pub(super) fn when(&self, ecu: usize, wanted: &EcuReport) -> Option<Duration> {
+        self.reports.iter().find(|(whose, _, report)| *whose == ecu && report == wanted).map(|(_, at, _)| *at)
+    }
+
+    /// The bus goes away with everything on it, and comes back at once.
+    pub(super) fn lose_bus(&mut self, reason: &str) {
+        self.bus.set_fault(|_, _| canfd::virtual_bus::Fault::DropAll);
+        self.master.handle_bus_down(reason);
+        self.settle();
+        self.run_while(|bench| bench.bus.poll_timeout().is_some());
+        for (at, ecu) in (0_u16..).zip(&mut self.ecus) {
+            ecu.link = Link::new(LinkConfig::ecu(ids(at)));
+            ecu.answers.clear();
+        }
+        self.bus.set_fault(|_, _| canfd::virtual_bus::Fault::None);
+    }
+
+    /// Lets everything happen that happens now.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = self.tell_the_brain();
+            while let Some(frame) = self.master.poll_transmit(self.now) {
+                moved = true;
+                self.in_flight += 1;
+                self.most_in_flight = self.most_in_flight.max(self.in_flight);
+                self.bus.handle_transmit(self.now, self.gateway, frame).unwrap();
+            }
+            for ecu in &mut self.ecus {
+                while let Some(frame) = ecu.poll_transmit(self.now) {
+                    moved = true;
+                    self.bus.handle_transmit(self.now, ecu.node, frame).unwrap();
+                }
+            }
+            while let Some(delivery) = self.bus.poll_delivery(self.now) {
+                moved = true;
+                let own = delivery.from == self.gateway;
+                self.in_flight -= usize::from(own);
+                if delivery.reaches(self.gateway) {
+                    let received =
+                        Received { frame: delivery.frame, timestamp: Some(delivery.bus_time), own };
+                    self.master.handle_frame(self.now, &received);
+                }
+                for ecu in self.ecus.iter_mut().filter(|ecu| delivery.reaches(ecu.node)) {
+                    if delivery.from == ecu.node {
+                        ecu.link.handle_transmitted(self.now);
+                    } else {
+                        ecu.handle_frame(self.now, &delivery.frame);
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn tell_the_brain(&mut self) -> bool {
+        let mut moved = false;
+        while let Some((EcuIndex(ecu), report)) = self.master.poll_report() {
+            moved = true;
+            match &report {
+                EcuReport::TransferBegins { .. } => {
+                    for (nth, bytes) in image(ecu).chunks(CHUNK).enumerate() {
+                        let order = EcuOrder::Data { offset: (nth * CHUNK) as u64, bytes: bytes.to_vec() };
+                        self.master.handle_order(self.now, EcuIndex(ecu), order);
+                    }
+                }
+                EcuReport::ReadyToActivate => {
+                    self.master.handle_order(self.now, EcuIndex(ecu), EcuOrder::Activate);
+                }
+                _ => {}
+            }
+            self.reports.push((ecu, self.now - self.base, report));
+        }
+        moved
+    }
+}
