@@ -17,7 +17,7 @@ use crate::link::{self, Commander, Heard};
 use crate::monitor::Monitor;
 use crate::outcome::{self, Judged};
 use crate::state::{Home, Spoiled, State};
-use crate::units::{percent, share};
+use crate::units::percent;
 use crate::vehicle::ECUS;
 use crate::view::View;
 use crate::{broker, plan, summary};
@@ -200,7 +200,7 @@ async fn watch(
         if knows == Some(Some("finished".to_owned())) {
             let since = *finished.get_or_insert(now);
             let complete =
-                monitor.end().is_some() && monitor.telemetry.samples > 0 && monitor.telemetry.bytes > 0;
+                monitor.end().is_some() && monitor.telemetry.windows > 0 && monitor.telemetry.bytes > 0;
             if complete || now.saturating_duration_since(since) >= GRACE {
                 scene.output.flush().map_err(Failure::of("events"))?;
                 return Ok(());
@@ -233,9 +233,8 @@ fn waiting_for(state: &State, monitor: &Monitor) -> String {
         Some(Some(_)) => {
             let open = ECUS.iter().zip(&monitor.ecus);
             let open = open.filter(|(_, it)| !matches!(it.stage.as_str(), "DONE" | "FAILED"));
-            let open = open.map(|(spec, it)| {
-                format!("{} is in {} at {}", spec.serial, it.stage, percent(share(it.done, it.total)))
-            });
+            let open = open
+                .map(|(spec, it)| format!("{} is in {} at {}", spec.serial, it.stage, percent(it.share())));
             open.collect::<Vec<_>>().join(", ")
         }
     }
@@ -250,8 +249,8 @@ fn verdict(monitor: &Monitor, judged: &[Judged], stopped: Option<ExitStatus>) ->
     if monitor.end().is_none() {
         problems.push("no REPORT event arrived over MQTT".to_owned());
     }
-    if monitor.telemetry.samples == 0 {
-        problems.push("no telemetry sample arrived".to_owned());
+    if monitor.telemetry.windows == 0 {
+        problems.push("no telemetry arrived".to_owned());
     }
     if !stopped.is_some_and(|it| it.success()) {
         let how = stopped.map_or_else(|| "did not run".to_owned(), |it| it.to_string());

@@ -49,17 +49,26 @@ pub(crate) fn table(state: &State, monitor: &Monitor, judged: &[Judged], fetched
     let mut head = format!("{:<13}", "TIME");
     COLUMNS.iter().for_each(|it| head += &format!(" {:>9}", it.code()));
     lines.push(head);
+    let mut cut = false;
     for it in judged {
         let stages = monitor.stages(it.spec.serial);
         let mut line = format!("{:<13}", it.spec.serial);
         for stage in COLUMNS {
             let cell = stages.get(&stage).map_or_else(
                 || "-".to_owned(),
-                |(time, failed)| millis(*time) + if *failed { "!" } else { "" },
+                |it| {
+                    cut |= it.is_cut();
+                    let marks =
+                        if it.failed { "!" } else { "" }.to_owned() + if it.is_cut() { "+" } else { "" };
+                    millis(it.millis) + &marks
+                },
             );
             line += &format!(" {cell:>9}");
         }
         lines.push(line);
+    }
+    if cut {
+        lines.push("              + and what passed before gatewayd died".to_owned());
     }
     lines.push(String::new());
     for it in judged.iter().filter(|it| it.throughput > 0.0) {
