@@ -16,7 +16,7 @@ setup: ## Install what building needs and this machine lacks (Debian, Ubuntu)
 
 demo: setup ## The whole product in one terminal; ARGS="--package FILE", ARGS="--tamper"
 	$(CARGO) build --release --locked -p gatewayd --bins --example demo
-	$(CARGO) run --release --locked -p gatewayd --example demo -- $(ARGS)
+	@"$${CARGO_TARGET_DIR:-target}"/release/examples/demo $(ARGS)
 
 test: setup ## Every test and every documented example, with counts
 	@scripts/test

@@ -33,6 +33,8 @@ mod plan;
 mod state;
 #[path = "demo/summary.rs"]
 mod summary;
+#[path = "demo/track.rs"]
+mod track;
 #[path = "demo/units.rs"]
 mod units;
 #[path = "demo/vehicle.rs"]
@@ -41,7 +43,7 @@ mod vehicle;
 mod view;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,7 +82,7 @@ fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Outcome<()> {
     args.check()?;
-    let mut view = View::new(Instant::now());
+    let mut view = View::new();
     let outcome = tokio::select! {
         outcome = campaign::run(args, &mut view) => outcome,
         stopped = stop() => stopped.and(Err(Failure::interrupted())),

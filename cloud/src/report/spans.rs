@@ -53,20 +53,22 @@ pub(crate) fn waterfall(summary: &Summary, events: &[StageEvent]) -> Waterfall {
     Waterfall { rows, end_ms }
 }
 
-/// Events that end a stage, and those that began one which none ended.
+/// Events that end a stage, and those that began one which none ended. What a daemon had begun when it died ends where
+/// its next run begins.
 fn from_events(events: &[StageEvent]) -> BTreeMap<String, Vec<Span>> {
     let start = |it: &StageEvent| it.at.saturating_sub(it.span_duration_ms);
     let zero = events.iter().map(start).min().unwrap_or(0);
     let last = events.iter().map(|it| it.at).max().unwrap_or(0);
-    let mut open: BTreeMap<(String, Stage), &StageEvent> = BTreeMap::new();
+    let mut open: BTreeMap<(String, Stage, &str), &StageEvent> = BTreeMap::new();
     let mut spans: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for event in events {
         let serial = event.ecu_serial.as_ref().map_or(VEHICLE, |it| it.as_str()).to_owned();
+        let key = (serial.clone(), event.stage_code, event.boot.as_str());
         if matches!(event.status, Status::Started | Status::Progress) {
-            open.entry((serial, event.stage_code)).or_insert(event);
+            open.entry(key).or_insert(event);
             continue;
         }
-        open.remove(&(serial.clone(), event.stage_code));
+        open.remove(&key);
         spans.entry(serial).or_default().push(Span {
             stage: event.stage_code,
             start_ms: start(event) - zero,
@@ -75,11 +77,12 @@ fn from_events(events: &[StageEvent]) -> BTreeMap<String, Vec<Span>> {
             detail: event.detail.as_ref().map(|it| it.message.clone()),
         });
     }
-    for ((serial, stage), event) in open {
+    for ((serial, stage, boot), event) in open {
+        let next_run = events.iter().filter(|it| it.boot != boot && it.at > event.at).map(|it| it.at).min();
         spans.entry(serial).or_default().push(Span {
             stage,
             start_ms: start(event) - zero,
-            duration_ms: last.saturating_sub(start(event)),
+            duration_ms: next_run.unwrap_or(last).saturating_sub(start(event)),
             status: event.status,
             detail: None,
         });
@@ -135,6 +138,20 @@ mod tests {
             ]
         );
         assert_eq!(waterfall.end_ms, 400);
+    }
+
+    #[test]
+    fn what_a_daemon_had_begun_when_it_died_ends_where_its_next_run_begins() {
+        let next = |event: StageEvent| StageEvent { boot: "c".into(), ..event };
+        let events = [
+            event(Some("E"), Stage::Transfer, Status::Started, 1000, 0),
+            next(event(Some("E"), Stage::Transfer, Status::Started, 1500, 0)),
+            next(event(Some("E"), Stage::Transfer, Status::Ok, 1900, 400)),
+        ];
+        let waterfall = waterfall(&Summary::default(), &events);
+        let bars: Vec<_> =
+            waterfall.rows[0].1.iter().map(|it| (it.start_ms, it.duration_ms, it.status)).collect();
+        assert_eq!(bars, [(0, 500, Status::Started), (500, 400, Status::Ok)]);
     }
 
     #[test]

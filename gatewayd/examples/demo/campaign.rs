@@ -17,7 +17,7 @@ use crate::link::{self, Commander, Heard};
 use crate::monitor::Monitor;
 use crate::outcome::{self, Judged};
 use crate::state::{Home, Spoiled, State};
-use crate::units::{percent, share};
+use crate::units::percent;
 use crate::vehicle::ECUS;
 use crate::view::View;
 use crate::{broker, plan, summary};
@@ -199,7 +199,8 @@ async fn watch(
         }
         if knows == Some(Some("finished".to_owned())) {
             let since = *finished.get_or_insert(now);
-            let complete = monitor.end().is_some() && monitor.telemetry.windows > 0;
+            let complete =
+                monitor.end().is_some() && monitor.telemetry.windows > 0 && monitor.telemetry.bytes > 0;
             if complete || now.saturating_duration_since(since) >= GRACE {
                 scene.output.flush().map_err(Failure::of("events"))?;
                 return Ok(());
@@ -232,9 +233,8 @@ fn waiting_for(state: &State, monitor: &Monitor) -> String {
         Some(Some(_)) => {
             let open = ECUS.iter().zip(&monitor.ecus);
             let open = open.filter(|(_, it)| !matches!(it.stage.as_str(), "DONE" | "FAILED"));
-            let open = open.map(|(spec, it)| {
-                format!("{} is in {} at {}", spec.serial, it.stage, percent(share(it.done, it.total)))
-            });
+            let open = open
+                .map(|(spec, it)| format!("{} is in {} at {}", spec.serial, it.stage, percent(it.share())));
             open.collect::<Vec<_>>().join(", ")
         }
     }

@@ -84,7 +84,7 @@ fn text(wiring: &Wiring<'_>, state: &State) -> String {
          [state]\ndirectory = {}\nquota = \"{}MiB\"\n\n\
          [control]\nsocket = {}\nprofile_socket = {}\n\n\
          [log]\nfilter = \"info\"\n\n\
-         [profile]\nwindow = \"2s\"\n\n",
+         [profile]\nwindow = \"2s\"\nbase = \"10ms\"\nloaded = \"50ms\"\nbudget = \"2%\"\n\n",
         wiring.broker,
         quoted(&wiring.dir.join("gateway")),
         1024 + (largest >> 20) * 2,

@@ -2,23 +2,22 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use gateway_cloud::subscribe::{Message, ReceivedWindow};
+use gateway_cloud::subscribe::Message;
 use gateway_sim::bus::HubStatistics;
 use ota::stage::{Stage, StageEvent, Status as StageStatus};
 
 use crate::children::Notice;
 use crate::link::Heard;
 use crate::state::unix_ms;
+use crate::track::{BusTrack, EcuTrack, StageTime, Telemetry};
 use crate::vehicle::{BUSES, ECUS, VIN};
 
 /// Lines that the view can look back on.
 const LINES: usize = 64;
 /// Events kept for the summary.
 const MAX_EVENTS: usize = 100_000;
-/// How long the rate of a transfer looks back.
-const RATE_SPAN: Duration = Duration::from_secs(3);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -43,41 +42,6 @@ pub(crate) struct Monitor {
     pub(crate) given_up: Option<String>,
     /// Refused messages, gaps, broken connections.
     pub(crate) remarks: u32,
-}
-
-/// One ECU over time.
-#[derive(Debug, Default)]
-pub(crate) struct EcuTrack {
-    pub(crate) stage: String,
-    pub(crate) done: u64,
-    pub(crate) total: u64,
-    /// When, and how far.
-    recent: VecDeque<(Instant, u64)>,
-    /// Bytes and time of transfer that were watched.
-    transferred: (u64, Duration),
-}
-
-/// One bus over time.
-#[derive(Debug, Default)]
-pub(crate) struct BusTrack {
-    pub(crate) now: HubStatistics,
-    /// Busy share of the last full second.
-    pub(crate) load: f64,
-    pub(crate) peak: f64,
-    second: Option<HubStatistics>,
-}
-
-/// What arrived.
-#[derive(Debug, Default)]
-pub(crate) struct Telemetry {
-    pub(crate) windows: u64,
-    pub(crate) samples: u64,
-    pub(crate) metrics: u64,
-    pub(crate) missed: u64,
-    /// Before compression.
-    pub(crate) plain_bytes: u64,
-    /// On the air.
-    pub(crate) bytes: u64,
 }
 
 impl Monitor {
@@ -202,15 +166,21 @@ impl Monitor {
         self.events.iter().rev().find(is_end)
     }
 
-    /// Time per stage of one ECU, in the order of stages: milliseconds, and whether one of them failed.
-    pub(crate) fn stages(&self, serial: &str) -> BTreeMap<Stage, (u64, bool)> {
-        let mut stages = BTreeMap::new();
-        let ended = |it: &&StageEvent| !matches!(it.status, StageStatus::Started | StageStatus::Progress);
+    /// Time per stage of one ECU, in the order of stages.
+    pub(crate) fn stages(&self, serial: &str) -> BTreeMap<Stage, StageTime> {
+        let mut stages: BTreeMap<Stage, StageTime> = BTreeMap::new();
         let of_ecu = |it: &&StageEvent| it.ecu_serial.as_ref().is_some_and(|ecu| ecu.as_str() == serial);
-        for event in self.events.iter().filter(of_ecu).filter(ended) {
-            let sum: &mut (u64, bool) = stages.entry(event.stage_code).or_default();
-            sum.0 += event.span_duration_ms;
-            sum.1 |= event.status == StageStatus::Failed;
+        for event in self.events.iter().filter(of_ecu) {
+            let time = stages.entry(event.stage_code).or_default();
+            match event.status {
+                StageStatus::Started => time.begun += 1,
+                StageStatus::Progress => {}
+                StageStatus::Ok | StageStatus::Skipped | StageStatus::Failed => {
+                    time.ended += 1;
+                    time.millis += event.span_duration_ms;
+                    time.failed |= event.status == StageStatus::Failed;
+                }
+            }
         }
         stages
     }
@@ -229,72 +199,6 @@ impl Monitor {
             self.events.push(event);
         }
         is_new
-    }
-}
-
-impl EcuTrack {
-    /// Bytes per second over the last seconds, where the stage moves bytes.
-    pub(crate) fn rate(&self) -> Option<f64> {
-        let ((from, first), (to, last)) = (self.recent.front()?, self.recent.back()?);
-        let span = to.saturating_duration_since(*from).as_secs_f64();
-        (span > 0.3 && last > first).then(|| (last - first) as f64 / span)
-    }
-
-    /// Bytes per second of the whole transfer, pauses between starts left out; zero where none was watched.
-    pub(crate) fn throughput(&self) -> f64 {
-        let (bytes, span) = self.transferred;
-        if span.is_zero() { 0.0 } else { bytes as f64 / span.as_secs_f64() }
-    }
-
-    /// Says whether anything moved.
-    fn update(&mut self, now: Instant, stage: &str, done: u64, total: u64) -> bool {
-        let same_stage = self.stage == stage;
-        let moved = !same_stage || self.done != done;
-        if !same_stage || done < self.done {
-            self.recent.clear();
-        }
-        // Erasing and the checks at the end move no bytes; they have their own line in the summary.
-        if stage == "TRANSFER"
-            && done > self.done
-            && let Some((at, before)) = self.recent.back()
-            && *before > 0
-        {
-            self.transferred.0 += done - before;
-            self.transferred.1 += now.saturating_duration_since(*at);
-        }
-        if moved || stage != "TRANSFER" || done == 0 {
-            self.recent.push_back((now, done));
-        }
-        while self.recent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_SPAN) {
-            self.recent.pop_front();
-        }
-        stage.clone_into(&mut self.stage);
-        (self.done, self.total) = (done, total);
-        moved
-    }
-}
-
-impl BusTrack {
-    fn update(&mut self, now: HubStatistics) {
-        self.now = now;
-        let before = *self.second.get_or_insert(now);
-        let span = now.uptime.saturating_sub(before.uptime);
-        if span >= Duration::from_secs(1) {
-            let busy = now.bus.busy.saturating_sub(before.bus.busy);
-            self.load = (busy.as_secs_f64() / span.as_secs_f64()).min(1.0);
-            self.peak = self.peak.max(self.load);
-            self.second = Some(now);
-        }
-    }
-}
-
-impl Telemetry {
-    fn take(&mut self, received: &ReceivedWindow) {
-        self.windows += 1;
-        self.missed += received.missed;
-        self.samples += received.window.samples().len() as u64;
-        self.metrics += received.window.metrics().series().len() as u64;
-        self.plain_bytes += received.header.plain_len as u64;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::field::TIMING;
 use crate::monitor::Monitor;
 use crate::outcome::Judged;
 use crate::state::State;
-use crate::units::{bytes, millis, percent, rate, share};
+use crate::units::{bytes, millis, percent, rate};
 use crate::vehicle::{BUSES, OLD_VERSION, VIN};
 
 /// Stages of one ECU, as columns.
@@ -30,12 +30,12 @@ const COLUMNS: [Stage; 8] = [
 pub(crate) fn table(state: &State, monitor: &Monitor, judged: &[Judged], fetched: u64) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.push(format!(
-        "{:<13} {:<8} {:>10}  {:<24} {:<16} {:<14} {}",
+        "{:<13} {:<8} {:>10}  {:<28} {:<14} {:<11} {}",
         "ECU", "BUS", "IMAGE", "PROTECTION", "VERSION", "VERDICT", "IMAGE IN THE ECU"
     ));
     for it in judged {
         lines.push(format!(
-            "{:<13} {:<8} {:>10}  {:<24} {:<16} {:<14} {}",
+            "{:<13} {:<8} {:>10}  {:<28} {:<14} {:<11} {}",
             it.spec.serial,
             BUSES.get(it.spec.bus).copied().unwrap_or_default(),
             bytes(it.package.len),
@@ -49,17 +49,26 @@ pub(crate) fn table(state: &State, monitor: &Monitor, judged: &[Judged], fetched
     let mut head = format!("{:<13}", "TIME");
     COLUMNS.iter().for_each(|it| head += &format!(" {:>9}", it.code()));
     lines.push(head);
+    let mut cut = false;
     for it in judged {
         let stages = monitor.stages(it.spec.serial);
         let mut line = format!("{:<13}", it.spec.serial);
         for stage in COLUMNS {
             let cell = stages.get(&stage).map_or_else(
                 || "-".to_owned(),
-                |(time, failed)| millis(*time) + if *failed { "!" } else { "" },
+                |it| {
+                    cut |= it.is_cut();
+                    let marks =
+                        if it.failed { "!" } else { "" }.to_owned() + if it.is_cut() { "+" } else { "" };
+                    millis(it.millis) + &marks
+                },
             );
             line += &format!(" {cell:>9}");
         }
         lines.push(line);
+    }
+    if cut {
+        lines.push("              + and what passed before gatewayd died".to_owned());
     }
     lines.push(String::new());
     for it in judged.iter().filter(|it| it.throughput > 0.0) {
@@ -189,12 +198,11 @@ fn image(it: &Judged) -> String {
 fn telemetry(monitor: &Monitor) -> String {
     let it = &monitor.telemetry;
     format!(
-        "telemetry     {} windows, {} samples, {} on the air, {} before delta and zstd ({}); {} blocks missed",
+        "telemetry     {} windows, {} samples, {} on the air, {} before zstd; {} blocks missed",
         it.windows,
         it.samples,
         bytes(it.bytes),
         bytes(it.plain_bytes),
-        percent(share(it.bytes, it.plain_bytes)),
         it.missed
     )
 }

@@ -115,6 +115,8 @@ impl EcuSpec {
             hardware: self.hardware_id.as_bytes().to_vec(),
             factory_version: OLD_VERSION.as_bytes().to_vec(),
             factory_image: self.old_image(),
+            // 5 MiB/s: the bus is the bottleneck, as it is where flash is programmed while the next block arrives.
+            program_time_per_kib: Duration::from_micros(195),
             bank_size: image_len.next_multiple_of(1 << 20).max(16 << 20),
             ..EcuConfig::default()
         };

@@ -1,10 +1,10 @@
 //! The terminal: one picture that is drawn again and again, or plain lines where nobody looks on.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::monitor::Monitor;
-use crate::state::State;
+use crate::state::{State, unix_ms};
 use crate::units::{bar, bytes, clock, percent, rate, share};
 use crate::vehicle::{BUSES, ECUS, VIN};
 
@@ -21,7 +21,6 @@ const COLUMNS: usize = 110;
 #[derive(Debug)]
 pub(crate) struct View {
     picture: bool,
-    began: Instant,
     drawn: Option<Instant>,
     /// Lines of the picture that is on the screen.
     height: usize,
@@ -30,10 +29,10 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new() -> Self {
         let picture =
             std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|it| it != "dumb");
-        Self { picture, began: now, drawn: None, height: 0, printed: 0 }
+        Self { picture, drawn: None, height: 0, printed: 0 }
     }
 
     /// A line above everything.
@@ -64,7 +63,7 @@ impl View {
         if self.picture {
             if due {
                 self.drawn = Some(now);
-                self.draw(&picture(now.saturating_duration_since(self.began), state, monitor));
+                self.draw(&picture(state, monitor));
             }
             return;
         }
@@ -75,7 +74,7 @@ impl View {
         self.printed = monitor.line_count;
         if due {
             self.drawn = Some(now);
-            put(&format!("{} {}\n", clock(now.saturating_duration_since(self.began)), progress(monitor)));
+            put(&format!("{} {}\n", since(unix_ms(SystemTime::now()), state), progress(monitor)));
         }
     }
 
@@ -103,14 +102,15 @@ impl View {
     }
 }
 
-fn picture(elapsed: Duration, state: &State, monitor: &Monitor) -> Vec<String> {
+fn picture(state: &State, monitor: &Monitor) -> Vec<String> {
+    let elapsed = since(unix_ms(SystemTime::now()), state);
     let mut lines = vec![
-        format!("gatewayd demo  {}  vehicle {VIN}  {} ({})", clock(elapsed), state.campaign, state.trace),
+        format!("gatewayd demo  {elapsed}  vehicle {VIN}  {} ({})", state.campaign, state.trace),
         daemon(monitor),
         String::new(),
     ];
     for (spec, track) in ECUS.iter().zip(&monitor.ecus) {
-        let done = share(track.done, track.total);
+        let done = track.share();
         lines.push(format!(
             "{:<12} {:<8} {:<10} {} {:>5}  {:>10} of {:<10} {:>12}",
             spec.serial,
@@ -144,7 +144,10 @@ fn picture(elapsed: Duration, state: &State, monitor: &Monitor) -> Vec<String> {
 /// The daemon in one line.
 fn daemon(monitor: &Monitor) -> String {
     let Some(status) = &monitor.heard.status else {
-        return format!("gatewayd does not answer (started again {} times)", monitor.deaths);
+        return match monitor.deaths {
+            0 => "gatewayd starts".to_owned(),
+            deaths => format!("gatewayd does not answer yet (it died {deaths} times)"),
+        };
     };
     let broker = if status.broker.connected { "connected" } else { "away" };
     format!(
@@ -160,7 +163,7 @@ fn daemon(monitor: &Monitor) -> String {
 fn telemetry(monitor: &Monitor) -> String {
     let telemetry = &monitor.telemetry;
     format!(
-        "telemetry    {} windows, {} samples, {} on the air ({} before delta and zstd)",
+        "telemetry    {} windows, {} samples, {} on the air ({} before zstd)",
         telemetry.windows,
         telemetry.samples,
         bytes(telemetry.bytes),
@@ -172,7 +175,7 @@ fn progress(monitor: &Monitor) -> String {
     let Some(_) = &monitor.heard.status else { return daemon(monitor) };
     let ecus = ECUS.iter().zip(&monitor.ecus).map(|(spec, track)| {
         let rate = track.rate().map_or_else(String::new, |it| format!(" {}", rate(it)));
-        format!("{} {} {}{rate}", spec.serial, track.stage, percent(share(track.done, track.total)))
+        format!("{} {} {}{rate}", spec.serial, track.stage, percent(track.share()))
     });
     let buses = BUSES.iter().zip(&monitor.buses).map(|(name, it)| format!("{name} {}", percent(it.load)));
     format!(
