@@ -348,6 +348,22 @@ fn an_ecu_without_software_is_repaired_by_the_next_publication_of_the_same_image
 }
 
 #[test]
+fn a_campaign_that_is_told_again_repairs_the_ecu_it_left_without_software() {
+    let (_cloud, mut vehicle, images) = spring();
+    vehicle.ecu("BRAKE-1").inject(Fault::FlashFailure { offset: 20_000 });
+    carry_out(&mut vehicle, "spring");
+    assert_eq!(vehicle.ecu("BRAKE-1").running_version(), None);
+    vehicle.ecu("BRAKE-1").clear_faults();
+    vehicle.forget_events();
+    carry_out(&mut vehicle, "spring");
+    assert_eq!(verdicts(&vehicle), ["SUCCEEDED"]);
+    for image in &images {
+        assert!(vehicle.runs(image), "{}", image.serial);
+        assert!(image.serial == "BRAKE-1" || vehicle.erases(image.serial) == 1, "{}", image.serial);
+    }
+}
+
+#[test]
 fn images_that_do_not_fit_the_store_together_are_refused_one_by_one() {
     let config = VehicleConfig { quota: 75 << 10, ..VehicleConfig::default() };
     let (_cloud, mut vehicle, images) = spring_with(config);

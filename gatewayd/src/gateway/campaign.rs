@@ -1,6 +1,6 @@
 //! A campaign: installations side by side, one at a time on each bus, lower orders first.
 
-use ota::journal::{CampaignRecord, CampaignState};
+use ota::journal::{CampaignRecord, CampaignState, EcuRecord};
 use ota::stage::{Stage, Status};
 
 use super::context::Context;
@@ -24,6 +24,11 @@ impl Campaign {
     /// Whether there is still something to do.
     pub(super) const fn is_running(&self) -> bool {
         !matches!(self.record.state, CampaignState::Reported | CampaignState::Superseded)
+    }
+
+    /// The records of ECUs that failed.
+    pub(super) fn failed(&self) -> Vec<EcuRecord> {
+        self.installations.iter().filter(|it| it.has_failed()).map(|it| it.record.clone()).collect()
     }
 
     pub(super) fn installation(&mut self, ecu: EcuIndex) -> Option<&mut Installation> {

@@ -32,7 +32,7 @@ mod status;
 
 use std::time::Instant;
 
-use ota::journal::{CampaignRecord, EcuRecord};
+use ota::journal::{CampaignRecord, EcuRecord, Phase};
 use ota::stage::{Stage, Status, TraceId};
 use ota::uptane::verify::{Assignment, TrustedMetadata, VehicleIdentity, Verified};
 use serde::Deserialize;
@@ -58,7 +58,9 @@ pub struct Gateway {
     versions: Vec<Option<String>>,
     check: Option<MetadataCheck>,
     /// Somebody asked for a look while one, or a campaign, was under way.
-    check_wanted: Option<Option<TraceId>>,
+    check_wanted: Option<Look>,
+    /// Whether the look under way was asked for by somebody.
+    told: bool,
     next_poll: Instant,
     campaign: Option<Campaign>,
     boot: u64,
@@ -71,6 +73,15 @@ impl std::fmt::Debug for Gateway {
             .field("boot", &self.boot)
             .finish_non_exhaustive()
     }
+}
+
+/// A look at the Director that is still to come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    /// What to call it until metadata says.
+    trace: Option<TraceId>,
+    /// Whether somebody asked for it; otherwise the time has come.
+    told: bool,
 }
 
 /// What arrives on the command topic. Only a hint to look: authority has the Director's metadata alone.
@@ -148,14 +159,14 @@ impl Gateway {
         }
         if self.next_poll <= now.monotonic {
             self.next_poll = now.monotonic + self.setup.poll_interval;
-            self.check_wanted.get_or_insert(None);
+            self.check_wanted.get_or_insert_default();
         }
         self.settle(now);
     }
 
     /// Asks the Director now, or as soon as what is under way is over.
     pub fn look(&mut self, now: Now) {
-        self.check_wanted.get_or_insert(None);
+        self.check_wanted.get_or_insert_default().told = true;
         self.settle(now);
     }
 
@@ -187,7 +198,7 @@ impl Gateway {
                     let detail = reason("COMMAND", "told over MQTT to look at the Director");
                     self.report(now, Stage::Announce, Status::Ok, Some(detail));
                 }
-                self.check_wanted = Some(command.ota_trace_id);
+                self.check_wanted = Some(Look { trace: command.ota_trace_id, told: true });
             }
             other => tracing::warn!(command = other, "a command is unknown"),
         }
@@ -200,7 +211,8 @@ impl Gateway {
             self.note_versions();
         }
         let idle = self.check.is_none() && !self.campaign.as_ref().is_some_and(Campaign::is_running);
-        if idle && let Some(trace) = self.check_wanted.take() {
+        if idle && let Some(Look { trace, told }) = self.check_wanted.take() {
+            self.told = told;
             self.begin_check(now, trace);
         }
     }
@@ -247,14 +259,18 @@ impl Gateway {
         }
     }
 
-    /// A campaign, signed by everybody who has to. One that was carried out already is not carried out again.
+    /// A campaign, signed by everybody who has to. One that was carried out already is carried out again only for ECUs
+    /// that failed, and only if somebody asks for it or one of them was left without its software.
     fn accept(&mut self, now: Now, verified: Verified) {
         let info = &verified.campaign;
         self.reporter.name =
             CampaignName { campaign: Some(info.campaign.clone()), trace: Some(info.ota_trace_id) };
         self.core.traceparent = Some(info.ota_trace_id.traceparent(self.boot));
         let text = format!("Director targets version {}, both repositories agree", verified.director_version);
-        if self.campaign.as_ref().is_some_and(|it| is_same(&it.record.verified, &verified)) {
+        let earlier =
+            self.campaign.as_ref().filter(|it| is_same(&it.record.verified, &verified)).map(Campaign::failed);
+        let again = self.told || self.installations().any(Installation::is_lost);
+        if earlier.is_some() && !again {
             let detail = reason("CARRIED_OUT", format!("{text}; this campaign was carried out already"));
             self.report(now, Stage::Metadata, Status::Skipped, Some(detail));
             return;
@@ -267,19 +283,22 @@ impl Gateway {
             Status::Ok,
             Some(reason("AUTOMATIC", "no consent is configured to be asked")),
         );
-        self.open(now, CampaignRecord::new(verified));
+        self.open(now, CampaignRecord::new(verified), &earlier.unwrap_or_default());
     }
 
-    /// Writes a new campaign down and starts it.
-    fn open(&mut self, now: Now, record: CampaignRecord) {
+    /// Writes a campaign down and starts it. ECUs that failed in it before are tried again from the beginning, and what
+    /// may have become of them then is not forgotten.
+    fn open(&mut self, now: Now, record: CampaignRecord, failed: &[EcuRecord]) {
         let mut write = JournalWrite::default();
         let mut records = Vec::new();
         for assignment in &record.verified.assignments {
             let Some(ecu) = self.setup.ecu(&assignment.serial) else { continue };
             let campaign = record.verified.campaign.campaign.clone();
             let banks = self.setup.banks(ecu);
-            let ecu_record =
-                EcuRecord::new(campaign, assignment.serial.clone(), assignment.name.clone(), banks);
+            let again = failed.iter().find(|it| it.serial == assignment.serial && it.name == assignment.name);
+            let ecu_record = again.and_then(|it| it.advance(Phase::Pending).ok()).unwrap_or_else(|| {
+                EcuRecord::new(campaign, assignment.serial.clone(), assignment.name.clone(), banks)
+            });
             if let Ok(bytes) = ota::journal::encode(&ecu_record) {
                 write = write.and_put(JournalKey::Ecu(assignment.serial.to_string()), bytes);
             }

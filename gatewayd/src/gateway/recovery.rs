@@ -58,6 +58,7 @@ impl Gateway {
             core: Core { verifier, desk: Desk::default(), traceparent: None },
             check: None,
             check_wanted: None,
+            told: false,
             next_poll: now.monotonic + setup.poll_interval,
             campaign: None,
             boot: 1,

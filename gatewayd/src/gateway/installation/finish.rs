@@ -79,7 +79,7 @@ impl Installation {
     }
 
     /// Whether the ECU's only bank was erased and nothing has been seen to run on it since.
-    pub(super) const fn is_lost(&self) -> bool {
+    pub(in crate::gateway) const fn is_lost(&self) -> bool {
         self.record.touched && !self.streams() && self.version.is_none()
     }
 
