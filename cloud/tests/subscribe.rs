@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use gateway_cloud::subscribe::{Message, Options, Output, SubscribeError, Subscriber};
+use gateway_sim::broker::SimBroker;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -19,39 +19,8 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// A broker on a thread of its own, until the test's process ends.
 fn broker() -> String {
-    let listen = free_address();
-    let connections = rumqttd::ConnectionSettings {
-        connection_timeout_ms: 5_000,
-        max_payload_size: 2 << 20,
-        max_inflight_count: 100,
-        auth: None,
-        external_auth: None,
-        dynamic_filters: true,
-    };
-    let server = rumqttd::ServerSettings {
-        name: "v5".into(),
-        listen,
-        tls: None,
-        next_connection_delay_ms: 1,
-        connections,
-    };
-    let config = rumqttd::Config {
-        router: rumqttd::RouterConfig {
-            max_connections: 16,
-            max_outgoing_packet_count: 200,
-            max_segment_size: 4 << 20,
-            max_segment_count: 4,
-            ..Default::default()
-        },
-        v5: Some(HashMap::from([("1".to_owned(), server)])),
-        ..Default::default()
-    };
-    std::thread::spawn(move || {
-        rumqttd::Broker::new(config).start().unwrap();
-    });
-    format!("mqtt://{listen}")
+    SimBroker::start().unwrap().url()
 }
 
 /// A vehicle: publishes at once, and hands over what is published to it.

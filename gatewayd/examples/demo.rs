@@ -7,8 +7,6 @@
 
 #[path = "demo/args.rs"]
 mod args;
-#[path = "demo/broker.rs"]
-mod broker;
 #[path = "demo/campaign.rs"]
 mod campaign;
 #[path = "demo/children.rs"]
@@ -85,7 +83,7 @@ async fn run(args: &Args) -> Outcome<()> {
     let mut view = View::new();
     let outcome = tokio::select! {
         outcome = campaign::run(args, &mut view) => outcome,
-        stopped = stop() => stopped.and(Err(Failure::interrupted())),
+        stopped = stop() => stopped.and_then(|()| Err(Failure::interrupted())),
     };
     view.leave();
     outcome

@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use gateway_cloud::subscribe::{Options, Output, Subscriber};
+use gateway_sim::broker::SimBroker;
 use tokio::sync::{mpsc, watch};
 
 use crate::args::Args;
@@ -20,7 +21,7 @@ use crate::state::{Home, Spoiled, State};
 use crate::units::percent;
 use crate::vehicle::ECUS;
 use crate::view::View;
-use crate::{broker, plan, summary};
+use crate::{plan, summary};
 
 /// Between two looks at daemon and buses.
 const TICK: Duration = Duration::from_millis(125);
@@ -50,7 +51,10 @@ struct Scene {
 pub(crate) async fn run(args: &Args, view: &mut View) -> Outcome<()> {
     let home = Home::open(&args.dir)?;
     let mut state = plan::choose(args, &home, view)?;
-    let broker = args.broker.clone().map_or_else(broker::start, Ok)?;
+    let broker = match &args.broker {
+        Some(url) => url.clone(),
+        None => SimBroker::start().map_err(Failure::of("the embedded broker; try --broker"))?.url(),
+    };
     let client_id = format!("gatewayd-demo-{}-events", std::process::id());
     let subscriber = Subscriber::connect(Options::new(&broker, &client_id))
         .await
