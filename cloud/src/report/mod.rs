@@ -71,7 +71,7 @@ pub fn write(dir: &Path) -> Result<PathBuf, ReportError> {
     Ok(path)
 }
 
-/// Reads what [`write`] needs.
+/// Reads what [`write()`] needs.
 ///
 /// # Errors
 /// [`ReportError`] names the file.
