@@ -52,7 +52,8 @@ fn full_targets() -> Value {
             "custom": {
                 "hardware_ids": ["brake-s32k3"], "release_counter": 7, "version": "2.1.0",
                 "chunks": { "plain_size": 1_048_576, "chunk_size": 65536, "cipher": "sm4-gcm",
-                            "tree": { "algorithm": "sm3", "root": "cd".repeat(32) } },
+                            "tree": { "algorithm": "sm3", "root": "cd".repeat(32) },
+                            "plain": { "sha256": "09".repeat(32), "crc32": "cbf43926" } },
                 "ecu_identifiers": { "brake-1": { "hardware_id": "brake-s32k3" } },
                 "content_key": { "kek": "kek-1", "wrapped": "ef".repeat(44) },
                 "install": { "order": 1, "group": "chassis", "preconditions": [] },
@@ -120,6 +121,9 @@ fn a_target_that_does_not_add_up_is_refused() {
         ("/targets/brake.bin/custom/chunks/cipher", json!("none")),
         ("/targets/brake.bin/custom/chunks/tree/algorithm", json!("sha512")),
         ("/targets/brake.bin/custom/chunks/tree/root", json!("cd".repeat(31))),
+        ("/targets/brake.bin/custom/chunks/plain/sha256", json!("09".repeat(31))),
+        ("/targets/brake.bin/custom/chunks/plain/crc32", json!("cbf4392")),
+        ("/targets/brake.bin/custom/chunks/plain/crc32", json!("+bf43926")),
         ("/targets/brake.bin/custom/content_key/wrapped", json!("ef".repeat(43))),
         ("/targets/brake.bin/custom/install/group", json!("../x")),
     ];
