@@ -1,0 +1,286 @@
+//! The real binary as a process: real sockets, a timed bus, `kill -9` in the middle of a transfer.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use canfd::bit_timing::BitTiming;
+use canfd::frame::{CanId, CanIds};
+use canfd::uds::profile::Profile;
+use gateway_cloud::certs::{self, CertificateFiles};
+use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription};
+use gateway_cloud::serve::{Config, Faults, Identity, Limits, Server};
+use gateway_sim::bus::BusHub;
+use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
+use gatewayd::control::{Answer, EcuStatus, Request, Status};
+use ota::stage::TraceId;
+use ota::uptane::UtcTime;
+
+const VIN: &str = "LSVAG2180E2100001";
+/// About two seconds on a bus of 500 kbit/s and 2 Mbit/s.
+const IMAGE_LEN: usize = 300_000;
+/// Far longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const DIALECT: &str = "resume = { reported_offset = { did = 0xFD01 } }\n";
+
+/// Everything around one daemon.
+struct Scene {
+    // Before the hub, so that the ECU leaves a bus that is still there.
+    ecu: EcuNode,
+    _hub: BusHub,
+    _runtime: tokio::runtime::Runtime,
+    image: Vec<u8>,
+    directory: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let dir = directory.path();
+        let image: Vec<u8> =
+            (0_u32..).flat_map(|word| word.wrapping_mul(0x9E37_79B9).to_le_bytes()).take(IMAGE_LEN).collect();
+        std::fs::write(dir.join("image.bin"), &image).expect("package");
+        publish(dir);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("runtime");
+        let origin = runtime.block_on(serve(dir));
+        let hub = BusHub::start(&dir.join("bus.sock"), Some(BitTiming::FD_500K_2M)).expect("bus");
+        let ecu = ecu(dir, &hub);
+        std::fs::write(dir.join("gatewayd.toml"), config(dir, origin)).expect("configuration");
+        Self { ecu, _hub: hub, _runtime: runtime, image, directory }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("gatewayd.toml")
+    }
+
+    fn start(&self) -> Daemon {
+        let child = Command::new(env!("CARGO_BIN_EXE_gatewayd"))
+            .args(["run", "--config"])
+            .arg(self.config())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary is built");
+        let daemon = Daemon { child, socket: self.directory.path().join("control.sock") };
+        wait_for("the control socket", || daemon.status());
+        daemon
+    }
+
+    fn erasures(&self) -> u64 {
+        self.ecu.ask(|ecu| ecu.erase_count(0)).expect("the simulator runs")
+    }
+
+    fn runs(&self, version: &'static str) -> bool {
+        self.ecu
+            .ask(move |ecu| ecu.running_version() == Some(version.as_bytes()))
+            .expect("the simulator runs")
+    }
+
+    fn flash(&self) -> Vec<u8> {
+        let path = self.ecu.ask(|ecu| ecu.bank_path(0)).expect("the simulator runs");
+        let mut flash = std::fs::read(path).expect("the bank is a file");
+        flash.truncate(IMAGE_LEN);
+        flash
+    }
+}
+
+/// A running `gatewayd run`, killed when the test ends.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Daemon {
+    fn ask(&self, request: &Request) -> Option<Answer> {
+        let mut stream = UnixStream::connect(&self.socket).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let mut line = serde_json::to_vec(request).ok()?;
+        line.push(b'\n');
+        stream.write_all(&line).ok()?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    fn status(&self) -> Option<Status> {
+        match self.ask(&Request::Status)? {
+            Answer::Status(status) => Some(*status),
+            other => panic!("not a status: {other:?}"),
+        }
+    }
+
+    /// The ECU, once it is as wanted.
+    fn wait_for_ecu(&self, what: &str, wanted: impl Fn(&EcuStatus) -> bool) -> EcuStatus {
+        wait_for(what, || self.status()?.ecus.into_iter().next().filter(|it| wanted(it)))
+    }
+
+    fn terminate(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn publish(dir: &Path) {
+    let keys = KeyRing::create(&dir.join("keys")).expect("keys");
+    certs::issue(&dir.join("certs"), &["127.0.0.1".to_owned()], certs::DEFAULT_VALIDITY)
+        .expect("certificates");
+    let description = format!(
+        "file={},name=brake.bin,ecu_serial=BRAKE-1,hardware_id=brake,version=2.0.0,release_counter=2,cipher=sm4-gcm,hash=sm3",
+        dir.join("image.bin").display()
+    );
+    let campaign = Campaign {
+        vin: VIN.parse().expect("a VIN"),
+        campaign: "spring".parse().expect("a campaign id"),
+        trace_id: TraceId::new('T', 1).expect("a platform"),
+        targets: vec![description.parse::<TargetDescription>().expect("a description")],
+    };
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = UtcTime::from_unix(seconds);
+    publish::publish(&dir.join("www"), &keys, &campaign, &Expiry::default(), now, &mut |_| {})
+        .expect("published");
+}
+
+async fn serve(dir: &Path) -> SocketAddr {
+    let files = CertificateFiles::below(&dir.join("certs"));
+    let server = Server::bind(Config {
+        root: dir.join("www"),
+        addr: ([127, 0, 0, 1], 0).into(),
+        identity: Identity { certificate: files.server, key: files.server_key },
+        client_ca: files.ca,
+        limits: Limits::default(),
+        faults: Arc::new(Faults::default()),
+    });
+    let server = server.await.expect("origin");
+    let address = server.local_addr();
+    tokio::spawn(server.run(std::future::pending()));
+    address
+}
+
+fn ecu(dir: &Path, hub: &BusHub) -> EcuNode {
+    let config = EcuConfig {
+        profile: toml::from_str::<Profile>(DIALECT).expect("a dialect"),
+        hardware: b"brake".to_vec(),
+        factory_version: b"1.0.0".to_vec(),
+        factory_image: vec![0x11; 10_000],
+        ..EcuConfig::default()
+    };
+    let ecu = SimEcu::open(Instant::now(), &dir.join("ecu"), Arc::new(config)).expect("ECU");
+    let id = |raw| CanId::standard(raw).expect("a CAN id");
+    let node = NodeConfig::new(CanIds { request: id(0x731), response: id(0x7B1) }, Some(id(0x7DF)));
+    EcuNode::start("BRAKE-1", canfd::bus::open(&hub.url()).expect("bus"), ecu, node).expect("node")
+}
+
+fn config(dir: &Path, origin: SocketAddr) -> String {
+    let dir = dir.display();
+    // No broker listens there: an update does not need one.
+    format!(
+        r#"
+[vehicle]
+vin = "{VIN}"
+[cloud]
+url = "https://{origin}/"
+ca = "{dir}/certs/ca.pem"
+certificate = "{dir}/certs/gateway.pem"
+key = "{dir}/certs/gateway.key"
+[uptane]
+director_root = "{dir}/www/director/{VIN}/1.root.json"
+image_root = "{dir}/www/image/1.root.json"
+[[uptane.key_encryption_key]]
+id = "kek-sm4"
+cipher = "sm4-gcm"
+key = "{dir}/keys/kek-sm4.key"
+[mqtt]
+url = "mqtt://127.0.0.1:1"
+[state]
+directory = "{dir}/state"
+[control]
+socket = "{dir}/control.sock"
+profile_socket = "{dir}/profile.sock"
+[[bus]]
+name = "chassis"
+url = "virtual:{dir}/bus.sock"
+nominal_bit_rate = 500000
+data_bit_rate = 2000000
+[[ecu]]
+serial = "BRAKE-1"
+hardware_id = "brake"
+bus = "chassis"
+request_id = 0x731
+response_id = 0x7B1
+functional_id = 0x7DF
+dialect = "plain"
+[dialect.plain]
+{DIALECT}"#
+    )
+}
+
+#[test]
+fn a_daemon_that_is_killed_in_the_middle_of_a_transfer_goes_on_where_it_was() {
+    let scene = Scene::new();
+    let mut daemon = scene.start();
+    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
+    let half = IMAGE_LEN as u64 / 2;
+    daemon.wait_for_ecu("half of the transfer", |it| it.stage == "TRANSFER" && it.done > half);
+    daemon.child.kill().expect("it runs");
+    daemon.child.wait().expect("it ends");
+    drop(daemon);
+    assert!(!scene.runs("2.0.0"));
+
+    let daemon = scene.start();
+    let resumed = daemon.wait_for_ecu("the transfer to go on", |it| it.stage == "TRANSFER" && it.done > 0);
+    assert!(resumed.done >= half, "resumed at {} of {IMAGE_LEN}", resumed.done);
+    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
+    assert!(scene.runs("2.0.0"));
+    assert_eq!(scene.flash(), scene.image);
+    assert_eq!(scene.erasures(), 1);
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
+fn exit_codes_tell_a_wrong_command_line_from_a_wrong_configuration() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let bad = directory.path().join("bad.toml");
+    std::fs::write(&bad, "[vehicle]\nvin = \"short\"\n").expect("written");
+    let reference = directory.path().join("reference.toml");
+    std::fs::write(&reference, gatewayd::config::reference::TEXT).expect("written");
+    let run = |args: &[&str], file: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayd"));
+        command.args(args).args(file).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().expect("the binary is built").code()
+    };
+    assert_eq!(run(&["fly"], None), Some(64));
+    assert_eq!(run(&["run"], None), Some(64));
+    assert_eq!(run(&["--version"], None), Some(0));
+    assert_eq!(run(&["check", "--config"], Some(&bad)), Some(78));
+    assert_eq!(run(&["run", "--config"], Some(&bad)), Some(78));
+    assert_eq!(run(&["check", "--config"], Some(&reference)), Some(0));
+    // Its certificates are not on this machine.
+    assert_eq!(run(&["run", "--config"], Some(&reference)), Some(78));
+}
