@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use canfd::bus::{Bus, BusError, BusUrl, SendOutcome};
@@ -11,6 +10,7 @@ use canfd::frame::FdFrame;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
+use super::worker::Worker;
 use crate::bus::{BusMaster, EcuOrder};
 use crate::gateway::message::{EcuIndex, Input};
 use crate::runtime::Pin;
@@ -25,9 +25,8 @@ const TURN: usize = 256;
 /// A handle on a bus's thread. Dropping it stops the thread; sessions that are open end by the ECUs' own timers.
 #[derive(Debug)]
 pub struct BusWorker {
-    orders: Option<blocking::SyncSender<(EcuIndex, EcuOrder)>>,
+    worker: Worker<(EcuIndex, EcuOrder)>,
     wake: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
     cpus: Arc<Mutex<String>>,
 }
 
@@ -43,19 +42,17 @@ impl BusWorker {
         pin: Pin,
         inputs: mpsc::Sender<Input>,
     ) -> std::io::Result<Self> {
-        let (orders, queue) = blocking::sync_channel(QUEUE);
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let cpus = Arc::new(Mutex::new(String::new()));
-        let worker = Worker { url, master, queue, wake: Arc::clone(&wake), inputs, held: None, told: false };
-        let told = Arc::clone(&cpus);
-        let thread = std::thread::Builder::new().name(format!("bus-{name}")).spawn(move || {
+        let (told, woken) = (Arc::clone(&cpus), Arc::clone(&wake));
+        let worker = Worker::start(&format!("bus-{name}"), QUEUE, move |queue| {
             let given = pin.apply();
             if let Ok(mut told) = told.lock() {
                 *told = given;
             }
-            worker.run();
+            BusLoop { url, master, queue, wake: woken, inputs, held: None, told: false }.run();
         })?;
-        Ok(Self { orders: Some(orders), wake, thread: Some(thread), cpus })
+        Ok(Self { worker, wake, cpus })
     }
 
     /// Hands an order to the thread.
@@ -63,12 +60,7 @@ impl BusWorker {
     /// # Errors
     /// The order, where the queue is full or the thread gone.
     pub fn order(&self, ecu: EcuIndex, order: EcuOrder) -> Result<(), EcuOrder> {
-        let Some(orders) = &self.orders else { return Err(order) };
-        orders.try_send((ecu, order)).map_err(|error| match error {
-            blocking::TrySendError::Full((_, order)) | blocking::TrySendError::Disconnected((_, order)) => {
-                order
-            }
-        })?;
+        self.worker.order((ecu, order)).map_err(|(_, order)| order)?;
         self.wake();
         Ok(())
     }
@@ -86,12 +78,8 @@ impl BusWorker {
 
 impl Drop for BusWorker {
     fn drop(&mut self) {
-        self.orders = None;
+        self.worker.close();
         self.wake();
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been logged by the panic hook; there is nothing to add while stopping.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -103,7 +91,7 @@ enum Stop {
     Bus(BusError),
 }
 
-struct Worker {
+struct BusLoop {
     url: BusUrl,
     master: BusMaster,
     queue: blocking::Receiver<(EcuIndex, EcuOrder)>,
@@ -115,7 +103,7 @@ struct Worker {
     told: bool,
 }
 
-impl Worker {
+impl BusLoop {
     fn run(mut self) {
         loop {
             let reason = match canfd::bus::open(&self.url) {

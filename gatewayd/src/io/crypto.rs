@@ -2,7 +2,6 @@
 
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crypto_offload::job::{Completion, Job, JobError, JobId};
@@ -10,6 +9,7 @@ use crypto_offload::queue::{Limits, Queue};
 use crypto_offload::software::{KnownAnswerFailed, SoftwareEngine};
 use tokio::sync::mpsc;
 
+use super::worker::Worker;
 use crate::gateway::message::Input;
 use crate::runtime::Pin;
 
@@ -32,8 +32,7 @@ pub enum CryptoError {
 /// A handle on the crypto thread. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct CryptoWorker {
-    jobs: Option<blocking::SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<Job>,
     cpus: Arc<Mutex<String>>,
 }
 
@@ -44,18 +43,17 @@ impl CryptoWorker {
     /// [`CryptoError`]. The daemon must not start without an engine that passes its test.
     pub fn start(pin: Pin, inputs: mpsc::Sender<Input>) -> Result<Self, CryptoError> {
         let engine = SoftwareEngine::new()?;
-        let (jobs, receiver) = blocking::sync_channel(QUEUE);
         let cpus = Arc::new(Mutex::new(String::new()));
         let told = Arc::clone(&cpus);
-        let thread = std::thread::Builder::new().name("crypto-0".to_owned()).spawn(move || {
+        let worker = Worker::start("crypto-0", QUEUE, move |jobs| {
             let given = pin.apply();
             if let Ok(mut told) = told.lock() {
                 *told = given;
             }
             let mut queue = Queue::new(Limits::default(), vec![Box::new(engine)]);
-            work(&mut queue, &receiver, &inputs);
+            work(&mut queue, &jobs, &inputs);
         })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), cpus })
+        Ok(Self { worker, cpus })
     }
 
     /// Hands a job to the thread.
@@ -64,23 +62,13 @@ impl CryptoWorker {
     /// The completion of a job that was not taken, because the queue is full or the thread gone.
     pub fn submit(&self, job: Job) -> Result<(), Box<Completion>> {
         let id = job.id;
-        let taken = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
-        if taken { Ok(()) } else { Err(Box::new(refused(id))) }
+        // Only the id of a job that was not taken is of use.
+        self.worker.order(job).map_err(|_| Box::new(refused(id)))
     }
 
     /// The CPUs the kernel gave the thread, as a cpulist.
     pub fn cpus(&self) -> String {
         self.cpus.lock().map(|it| it.clone()).unwrap_or_default()
-    }
-}
-
-impl Drop for CryptoWorker {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been logged by the panic hook; there is nothing to add while stopping.
-            let _ = thread.join();
-        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::sync::mpsc as blocking;
-use std::thread::JoinHandle;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::mpsc;
 
+use super::worker::Worker;
 use crate::gateway::journal::{JournalKey, JournalWrite};
 use crate::gateway::message::{Input, WriteId};
 
@@ -36,8 +36,7 @@ pub type Records = Vec<(JournalKey, Vec<u8>)>;
 /// A handle on the journal's thread. Dropping it finishes what is queued.
 #[derive(Debug)]
 pub struct Journal {
-    orders: Option<blocking::SyncSender<(WriteId, JournalWrite)>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<(WriteId, JournalWrite)>,
 }
 
 impl Journal {
@@ -49,11 +48,8 @@ impl Journal {
         let wrong = |source| JournalError::Open { path: path.display().to_string(), source };
         let database = Database::create(path).map_err(|error| wrong(error.into()))?;
         let records = load(&database).map_err(wrong)?;
-        let (orders, queue) = blocking::sync_channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || work(&database, &queue, &inputs))?;
-        Ok((Self { orders: Some(orders), thread: Some(thread) }, records))
+        let worker = Worker::start("journal", QUEUE, move |queue| work(&database, &queue, &inputs))?;
+        Ok((Self { worker }, records))
     }
 
     /// Queues a write; its end arrives as [`Input::Journaled`]. Gives the id back where the queue is full or the
@@ -62,17 +58,7 @@ impl Journal {
     /// # Errors
     /// The id, where the write was not taken.
     pub fn write(&self, id: WriteId, write: JournalWrite) -> Result<(), WriteId> {
-        self.orders.as_ref().map_or(Err(id), |orders| orders.try_send((id, write)).map_err(|_| id))
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been logged by the panic hook; there is nothing to add while stopping.
-            let _ = thread.join();
-        }
+        self.worker.order((id, write)).map_err(|(id, _)| id)
     }
 }
 

@@ -10,3 +10,4 @@ pub mod outbox;
 pub mod profile;
 mod socket;
 pub mod store;
+mod worker;

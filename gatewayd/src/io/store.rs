@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc as blocking;
-use std::thread::JoinHandle;
 
 use rustix::fs::FallocateFlags;
 use tokio::sync::mpsc;
 
+use super::worker::Worker;
 use crate::gateway::message::{Input, StoreError, StoreName, StoreOperation, StoreRequest};
 
 /// Operations that may wait for the disk.
@@ -21,8 +20,7 @@ const QUEUE: usize = 256;
 /// A handle on the store's thread. Dropping it finishes what is queued.
 #[derive(Debug)]
 pub struct Store {
-    orders: Option<blocking::SyncSender<StoreRequest>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<StoreRequest>,
 }
 
 impl Store {
@@ -32,18 +30,17 @@ impl Store {
     /// The system's, where the directory cannot be made or the thread not started.
     pub fn open(directory: &Path, quota: u64, inputs: mpsc::Sender<Input>) -> std::io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        let (orders, queue) = blocking::sync_channel::<StoreRequest>(QUEUE);
         let mut files = Files { directory: directory.to_owned(), quota, open: HashMap::new() };
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            while let Ok(request) = queue.recv() {
-                let id = request.id;
+        let worker = Worker::start("store", QUEUE, move |queue| {
+            for request in queue {
+                let StoreRequest { id, .. } = request;
                 let result = files.run(request);
                 if inputs.blocking_send(Input::Stored { id, result }).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self { orders: Some(orders), thread: Some(thread) })
+        Ok(Self { worker })
     }
 
     /// Queues an operation; its end arrives as [`Input::Stored`].
@@ -51,20 +48,7 @@ impl Store {
     /// # Errors
     /// The request, where the queue is full or the thread gone.
     pub fn submit(&self, request: StoreRequest) -> Result<(), StoreRequest> {
-        let Some(orders) = &self.orders else { return Err(request) };
-        orders.try_send(request).map_err(|error| match error {
-            blocking::TrySendError::Full(request) | blocking::TrySendError::Disconnected(request) => request,
-        })
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been logged by the panic hook; there is nothing to add while stopping.
-            let _ = thread.join();
-        }
+        self.worker.order(request)
     }
 }
 

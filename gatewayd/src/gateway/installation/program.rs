@@ -25,6 +25,7 @@ const ECU_WINDOW: u64 = 256 << 10;
 impl Installation {
     /// The bus is free: the intent to write goes into the journal first.
     pub(in crate::gateway) fn take_bus(&mut self, context: &mut Context<'_>) {
+        self.progress = (0, self.layout().plain_size());
         let intent = match &self.record.phase {
             // The image is in the ECU already, or part of it is: nothing will be erased that is not void anyway.
             Phase::Transferring { .. } | Phase::Installed | Phase::Activated => None,
@@ -43,10 +44,10 @@ impl Installation {
     pub(super) fn program(&mut self, context: &mut Context<'_>, reporter: &mut Reporter) {
         self.step = Step::Program;
         self.tries += 1;
-        self.progress = (0, self.layout().plain_size());
         reporter.start(context, self.on_bus(), Stage::Transfer);
         let resume_from = match self.record.phase {
-            Phase::Transferring { acknowledged, .. } if acknowledged > 0 => Some(acknowledged),
+            // Erased for this very image, so whatever the ECU says it holds is of it, even if the journal lags behind.
+            Phase::Transferring { acknowledged, .. } => Some(acknowledged),
             Phase::Installed | Phase::Activated => Some(self.layout().plain_size()),
             _ => None,
         };
