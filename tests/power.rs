@@ -6,7 +6,7 @@ mod common;
 
 use common::{LIMIT, SERIALS, check, failures, images};
 use gateway_sim::random::Random;
-use gateway_sim::vehicle::{Image, SimCloud, SimVehicle, VehicleConfig};
+use gateway_sim::vehicle::{Extent, Image, OriginFault, SimCloud, SimVehicle, VehicleConfig};
 use ota::journal::Phase;
 use ota::stage::{Stage, Status};
 
@@ -112,6 +112,33 @@ impl Point {
 
 fn is_done(vehicle: &SimVehicle, serial: &str) -> bool {
     vehicle.journal.ecu(serial).is_some_and(|it| matches!(it.phase, Phase::Done { .. }))
+}
+
+#[test]
+fn an_ecu_that_was_left_without_software_goes_first_after_a_restart() {
+    let cloud = SimCloud::new();
+    let images = images("2.0.0", 2);
+    cloud.publish("spring", &images);
+    let mut config = VehicleConfig::default();
+    // BRAKE-1 and CAM-1 on one bus, each with one bank; DOOR-1 out of their way.
+    (config.ecus[1].bus, config.ecus[2].bus) = (config.ecus[2].bus, config.ecus[1].bus);
+    let mut vehicle = SimVehicle::new(&cloud, config);
+    // BRAKE-1 would go first; its image comes late, so that CAM-1 has the bus when the gateway dies.
+    vehicle.origin.inject("brake-1", OriginFault::Unreachable, Extent::Times(1));
+    vehicle.command("spring");
+    let transferring = |phase: &Phase| matches!(phase, Phase::Transferring { .. });
+    let cut = vehicle.run_until(|it| {
+        it.journal.ecu("CAM-1").is_some_and(|it| transferring(&it.phase))
+            && it.journal.ecu("BRAKE-1").is_some_and(|it| it.phase == Phase::Stored)
+    });
+    assert!(cut, "{:#?}", failures(&vehicle));
+    vehicle.kill();
+    vehicle.restart();
+    vehicle.run_until_idle(LIMIT).expect("it ends in time");
+    let last = vehicle.told_at("CAM-1", Stage::Activate).expect("it is activated");
+    let next = vehicle.told_at("BRAKE-1", Stage::Transfer).expect("it is programmed");
+    assert!(last < next, "CAM-1 was done at {last}, BRAKE-1 had its turn by {next}");
+    assert!(images.iter().all(|it| vehicle.runs(it)));
 }
 
 #[test]

@@ -63,15 +63,14 @@ impl Campaign {
         }
     }
 
-    /// The installation that may go to its bus now: of the lowest order that is not finished, on a bus that is free.
+    /// The installation that may go to its bus now: of the lowest order that is not finished, on a bus that is free. An
+    /// ECU that may be without its software goes before all others of its bus.
     fn next_for_bus(&self) -> Option<usize> {
         let lowest = self.installations.iter().filter(|it| !it.is_over()).map(Installation::order).min()?;
         self.installations.iter().position(|it| {
-            let free = !self
-                .installations
-                .iter()
-                .any(|other| other.around.bus == it.around.bus && other.holds_bus());
-            it.step == Step::AwaitBus && it.order() == lowest && free
+            let mut others = self.installations.iter().filter(|other| other.around.bus == it.around.bus);
+            let taken = others.any(|other| other.holds_bus() || (other.comes_first() && !it.comes_first()));
+            it.step == Step::AwaitBus && (it.order() == lowest || it.comes_first()) && !taken
         })
     }
 

@@ -144,6 +144,12 @@ impl Installation {
         matches!(self.step, Step::Over)
     }
 
+    /// Whether the ECU may be without its software and is about to be programmed again: nobody goes before it.
+    pub(super) const fn comes_first(&self) -> bool {
+        let about_to = matches!(self.step, Step::Start | Step::Identify | Step::AwaitBus);
+        about_to && self.record.touched && !self.streams()
+    }
+
     /// Whether the ECU's bus is this installation's now.
     pub(super) const fn holds_bus(&self) -> bool {
         matches!(self.step, Step::Intend(_) | Step::Program | Step::IntendActivation(_) | Step::Activate)
