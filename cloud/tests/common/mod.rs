@@ -171,7 +171,8 @@ impl Client {
         match self {
             Self::Http3 { send, .. } => {
                 let mut stream = send.send_request(request).await?;
-                stream.finish().await?;
+                // The origin may have answered already and read no further (RFC 9114, section 4.1).
+                let _ = stream.finish().await;
                 let head = stream.recv_response().await?;
                 while body.len() < enough {
                     let Some(mut data) = stream.recv_data().await? else { break };
