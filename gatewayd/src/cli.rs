@@ -22,12 +22,11 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Say what is wrong with a configuration, without touching the world.
-    Check {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    /// Say what is wrong with a configuration and the files and units that it names, without touching the world.
+    Check(CheckArgs),
+    /// Evaluate Rego rules from standard input; what `check` starts for itself.
+    #[command(hide = true)]
+    RegoWorker,
     /// Show the hardware and the placement that would be chosen.
     Topology {
         /// An hwloc XML file of another machine.
@@ -55,4 +54,37 @@ pub enum Command {
     },
     /// Print the man page.
     Man,
+}
+
+/// `gatewayd check`
+#[derive(Debug, Parser)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["config", "explain", "list", "document"]))]
+pub struct CheckArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A folder with Rego rules of your own; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
+    /// The root file system that the configuration belongs to.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// A folder with units instead of those of systemd; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub units: Vec<PathBuf>,
+    /// Stable JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// One line for each finding, without reason and fix.
+    #[arg(long)]
+    pub quiet: bool,
+    /// Say what a rule asks, why, and show an example.
+    #[arg(long, value_name = "RULE-ID")]
+    pub explain: Option<String>,
+    /// List all rules.
+    #[arg(long)]
+    pub list: bool,
+    /// Print docs/RULES.md.
+    #[arg(long, hide = true)]
+    pub document: bool,
 }

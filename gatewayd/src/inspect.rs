@@ -1,9 +1,13 @@
-//! `gatewayd topology`: what hardware there is, and where the daemon's threads would run on it.
+//! What can be asked without a daemon: `gatewayd topology`, what hardware there is and where the daemon's threads would
+//! run on it; `gatewayd check`, what a review would ask about a configuration.
 
 use std::path::Path;
 
 use topology::report::Report;
 use topology::{Demand, Placement, Role, Topology, affinity};
+
+use crate::cli::CheckArgs;
+use crate::policy::{self, Options, table};
 
 /// The hardware (or what an hwloc XML file describes) and the placement, as text or JSON.
 ///
@@ -31,5 +35,37 @@ pub fn topology(xml: Option<&Path>, json: bool, buses: u16) -> Result<String, St
         serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
     } else {
         Ok(report.to_string())
+    }
+}
+
+/// How a check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// No errors.
+    Clean(String),
+    /// Errors: the configuration should not be run.
+    Errors(String),
+    /// The question cannot be answered: a rule that is not there, or rules of the user's that do not work.
+    Failed(String),
+}
+
+/// What a review would ask about a configuration, as text or JSON; or about the rules themselves.
+pub fn check(args: &CheckArgs) -> Checked {
+    if let Some(id) = &args.explain {
+        let unknown =
+            || Checked::Failed(format!("there is no rule `{id}`; `gatewayd check --list` names them"));
+        return policy::by_id(id).map_or_else(unknown, |it| Checked::Clean(table::explain(it)));
+    }
+    // Without a file something else was asked for: the command line has seen to that.
+    let Some(config) = &args.config else {
+        return Checked::Clean(if args.list { table::list() } else { table::document() });
+    };
+    let options = Options { root: args.root.clone(), units: args.units.clone(), rules: args.rules.clone() };
+    match policy::review(config, &options) {
+        Err(error) => Checked::Failed(error.to_string()),
+        Ok(review) => {
+            let text = if args.json { format!("{:#}", review.json()) } else { review.text(args.quiet) };
+            if review.has_errors() { Checked::Errors(text) } else { Checked::Clean(text) }
+        }
     }
 }

@@ -5,12 +5,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use gatewayd::cli::{Args, Command};
+use gatewayd::cli::{Args, CheckArgs, Command};
 use gatewayd::config::{Config, reference};
+use gatewayd::inspect::Checked;
+use gatewayd::policy::rego;
 use gatewayd::{daemon, inspect, profiler_service};
 
 /// `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
+/// `EX_DATAERR` of sysexits.h.
+const BAD_DATA: u8 = 65;
 /// `EX_CONFIG` of sysexits.h.
 const BAD_CONFIGURATION: u8 = 78;
 
@@ -30,7 +34,8 @@ fn main() -> ExitCode {
         Command::Profile { config } => {
             with_config(&config, |config| profiler_service::run(config).map_err(|error| (error, false)))
         }
-        Command::Check { config } => check(&config),
+        Command::Check(args) => check(&args),
+        Command::RegoWorker => finish(rego::worker().map(|()| String::new())),
         Command::Topology { xml, json, buses } => finish(inspect::topology(xml.as_deref(), json, buses)),
         Command::Reference => finish(Ok(reference::TEXT.to_owned())),
         Command::Completions { shell } => {
@@ -71,16 +76,18 @@ fn with_config(path: &Path, run: impl FnOnce(&Config) -> Result<(), (String, boo
     }
 }
 
-fn check(path: &Path) -> ExitCode {
-    let (findings, code) = match Config::load(path) {
-        Ok((_, warnings)) => (warnings, ExitCode::SUCCESS),
-        Err(findings) => (findings, ExitCode::from(BAD_CONFIGURATION)),
+fn check(args: &CheckArgs) -> ExitCode {
+    let (text, code) = match inspect::check(args) {
+        Checked::Clean(text) => (text, 0),
+        Checked::Errors(text) => (text, BAD_CONFIGURATION),
+        Checked::Failed(message) => {
+            say(&format!("gatewayd: {message}"));
+            return ExitCode::from(BAD_DATA);
+        }
     };
-    if !findings.is_empty() {
-        // A reader that has left wants no more text.
-        let _ = writeln!(std::io::stdout(), "{findings}");
-    }
-    code
+    // A reader that has left wants no more text.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    ExitCode::from(code)
 }
 
 fn finish(result: Result<String, String>) -> ExitCode {

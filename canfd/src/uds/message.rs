@@ -8,7 +8,7 @@ pub use codes::{Nrc, ServiceId};
 pub use request::{Request, SUPPRESS_POSITIVE_RESPONSE};
 pub use response::{NEGATIVE_RESPONSE, Response, ResponseError, negative_response, positive_response};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A diagnostic session, table 25 of ISO 14229-1.
@@ -52,12 +52,12 @@ impl Session {
 }
 
 /// A routine identifier of service 0x31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct RoutineId(pub u16);
 
 /// A data identifier of services 0x22 and 0x2E.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct DataIdentifier(pub u16);
 
@@ -74,8 +74,8 @@ impl fmt::Display for DataIdentifier {
 }
 
 /// A security level, named by the odd sub-function that asks for its seed (1 to 0x7D).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "u8")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct SecurityLevel(u8);
 
 impl SecurityLevel {
@@ -92,6 +92,12 @@ impl SecurityLevel {
     /// Sub-function that sends the key.
     pub const fn send_key(self) -> u8 {
         self.0 + 1
+    }
+}
+
+impl From<SecurityLevel> for u8 {
+    fn from(level: SecurityLevel) -> Self {
+        level.request_seed()
     }
 }
 

@@ -13,10 +13,10 @@ pub use validate::ProfileError;
 
 use super::message::{DataIdentifier, RoutineId, SecurityLevel};
 use super::security;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How one kind of ECU wants to be programmed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
     /// 0x10 03 before programming. Default: `physical`.
@@ -66,7 +66,7 @@ pub struct Profile {
 }
 
 /// Whether, and to whom, a step is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendTo {
     /// Not at all
@@ -79,7 +79,7 @@ pub enum SendTo {
 }
 
 /// Unlocking before memory may be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Security {
     /// The ECU needs no unlocking
@@ -95,7 +95,7 @@ pub enum Security {
 }
 
 /// The record that says who programs the ECU.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fingerprint {
     /// Where it is written. Default: 0xF15A.
@@ -116,7 +116,7 @@ impl Default for Fingerprint {
 }
 
 /// Erasing a bank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Erase {
     /// Default: 0xFF00.
@@ -132,7 +132,7 @@ impl Default for Erase {
 }
 
 /// Format of addresses and lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
     /// Bytes of an address, 1 to 8. Default: 4.
@@ -150,7 +150,7 @@ impl Default for Memory {
 }
 
 /// One bank of program memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bank {
     /// First address
@@ -158,7 +158,7 @@ pub struct Bank {
 }
 
 /// The check of what was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checksum {
     /// Default: 0x0202.
@@ -174,7 +174,7 @@ impl Default for Checksum {
 }
 
 /// Over the whole image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChecksumAlgorithm {
     /// CRC-32 of IEEE 802.3, four bytes big endian
@@ -200,7 +200,7 @@ impl ChecksumAlgorithm {
 }
 
 /// How the new image becomes the running one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Activation {
     /// The reset starts it
@@ -214,7 +214,7 @@ pub enum Activation {
 }
 
 /// How a broken transfer is taken up again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resume {
     /// It starts over with erasing
@@ -228,7 +228,7 @@ pub enum Resume {
 }
 
 /// Deviations from the usual order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Order {
     /// Unlock in the extended session, before 0x10 02. Default: false.

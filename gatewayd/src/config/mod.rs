@@ -10,18 +10,21 @@ pub mod reference;
 pub mod units;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::finding::{Finding, Findings, Severity};
 use self::parts::{
-    BusPart, CloudPart, ControlPart, EcuPart, LogPart, MqttPart, StatePart, UptanePart, VehiclePart,
+    BusPart, CloudPart, ControlPart, EcuPart, LogPart, MqttPart, PolicyPart, StatePart, UptanePart,
+    VehiclePart,
 };
 use crate::profiler;
 
 /// Everything the daemon is told before it starts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Which vehicle this is.
@@ -40,6 +43,9 @@ pub struct Config {
     /// Log output.
     #[serde(default)]
     pub log: LogPart,
+    /// The operator's own rules for `gatewayd check`.
+    #[serde(default)]
+    pub policy: PolicyPart,
     /// The profiling service.
     #[serde(default)]
     pub profile: profiler::config::Config,
@@ -60,13 +66,7 @@ impl Config {
     /// # Errors
     /// [`Findings`] with at least one error: the file cannot be read, is not TOML, has an unknown key, or breaks a rule.
     pub fn load(path: &Path) -> Result<(Self, Findings), Findings> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Findings::one(
-                Finding::error("CFG-001", 0, format!("cannot read the configuration file: {error}")),
-                path,
-            )
-        })?;
-        Self::parse(&text, path)
+        Self::parse(&read(path)?, path)
     }
 
     /// Checks configuration text; `path` is only for the messages.
@@ -83,8 +83,26 @@ impl Config {
     }
 }
 
+/// The longest configuration file in bytes: a thousand ECUs fit many times.
+pub const MAX_LEN: u64 = 4 << 20;
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// [`Findings`] with one error: the file cannot be read, or is longer than [`MAX_LEN`].
+pub fn read(path: &Path) -> Result<String, Findings> {
+    let mut text = String::new();
+    let length = File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text));
+    let message = match length {
+        Ok(length) if length as u64 <= MAX_LEN => return Ok(text),
+        Ok(_) => format!("the configuration file is longer than {MAX_LEN} bytes"),
+        Err(error) => format!("cannot read the configuration file: {error}"),
+    };
+    Err(Findings::one(Finding::error("CFG-001", 0, message), path))
+}
+
 /// The line, counted from 1, on which the byte at `offset` stands.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 

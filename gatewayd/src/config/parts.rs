@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::units::{Size, Span};
 
 /// `[vehicle]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct VehiclePart {
     /// Vehicle identification number (ISO 3779): 17 characters, no I, O or Q.
@@ -16,7 +16,7 @@ pub struct VehiclePart {
 }
 
 /// `[cloud]`: the origin that campaigns are fetched from, with mutual TLS.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CloudPart {
     /// `https://host:port/`, the directory that holds `director/` and `image/`.
@@ -48,7 +48,7 @@ pub struct CloudPart {
 }
 
 /// A way to reach the origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TransportName {
     /// HTTP/3 over QUIC (RFC 9114).
     #[serde(rename = "h3")]
@@ -80,7 +80,7 @@ impl CloudPart {
 }
 
 /// `[uptane]`: what the vehicle trusts before it has ever been online.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct UptanePart {
     /// The Director repository's first root metadata.
@@ -93,7 +93,7 @@ pub struct UptanePart {
 }
 
 /// `[[uptane.key_encryption_key]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct KekPart {
     /// The name that metadata calls it by.
@@ -105,7 +105,7 @@ pub struct KekPart {
 }
 
 /// `[mqtt]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttPart {
     /// `mqtt://host:port`.
@@ -128,7 +128,7 @@ impl MqttPart {
 }
 
 /// `[state]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatePart {
     /// Where the journal and the image store live.
@@ -145,7 +145,7 @@ impl StatePart {
 }
 
 /// `[control]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlPart {
     /// The Unix socket that `gatewayctl` talks to.
@@ -172,7 +172,7 @@ impl Default for ControlPart {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogPart {
     /// A `tracing` filter, for example `info` or `gatewayd=debug,warn`.
@@ -192,8 +192,16 @@ impl Default for LogPart {
     }
 }
 
+/// `[policy]`: rules besides those built in.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyPart {
+    /// Folders with `.rego` files that `gatewayd check` runs. The daemon itself never reads them.
+    pub rules: Vec<PathBuf>,
+}
+
 /// `[[bus]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusPart {
     /// What `[[ecu]]` entries call it.
@@ -207,7 +215,7 @@ pub struct BusPart {
 }
 
 /// `[[ecu]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EcuPart {
     /// Uptane ECU serial, unique in the vehicle.
@@ -236,8 +244,8 @@ impl EcuPart {
 }
 
 /// Where a secret is kept; never the secret itself.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
 pub enum Secret {
     /// A file, by path.
     File(PathBuf),
@@ -249,6 +257,15 @@ impl From<String> for Secret {
     fn from(text: String) -> Self {
         text.strip_prefix("credential:")
             .map_or_else(|| Self::File(PathBuf::from(&text)), |name| Self::Credential(name.to_owned()))
+    }
+}
+
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        match secret {
+            Secret::File(path) => path.to_string_lossy().into_owned(),
+            Secret::Credential(name) => format!("credential:{name}"),
+        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::super::client::ClientTimings;
 use super::super::duration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Waiting times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timings {
     /// P2 of the client, the way included. Default: 150ms.
