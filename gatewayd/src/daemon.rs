@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use topology::Role;
 
 use crate::config::Config;
+use crate::control::drift::running::Baseline;
 use crate::event_loop::{EventLoop, Inbox, Io, Topics, now};
 use crate::gateway::{Gateway, RecoveryError};
 use crate::io::cloud::{Cloud, TlsError};
@@ -137,6 +138,7 @@ fn start(
         inbox: Inbox { inputs, received, questions, blocks },
         topics,
         service: ServiceManager::from_env(),
+        baseline: Baseline::take(config, &layout),
         cpus: layout.pin(Role::ControlLoop, 0).apply(),
         started,
     })

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 use crate::bus::{EcuError, EcuReport};
+use crate::control::drift::running::Baseline;
 use crate::control::{Answer, BrokerStatus, Request, Status, WorkerStatus};
 use crate::gateway::message::{EcuIndex, Input, Output, Publish, StoreError};
 use crate::gateway::{Gateway, Now};
@@ -87,6 +88,8 @@ pub struct EventLoop {
     pub service: ServiceManager,
     /// The CPUs of the loop itself, as a cpulist.
     pub cpus: String,
+    /// What the daemon was started with.
+    pub baseline: Baseline,
     /// When the daemon started.
     pub started: Instant,
 }
@@ -165,6 +168,7 @@ impl EventLoop {
     fn answer(&mut self, question: Question) {
         let answer = match question.request {
             Request::Status => Answer::Status(Box::new(self.status())),
+            Request::Running => Answer::Running(Box::new(self.baseline.now())),
             Request::Check => {
                 self.gateway.look(now());
                 Answer::Ok

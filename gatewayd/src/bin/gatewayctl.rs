@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use gatewayd::control::drift::compare;
 use gatewayd::control::{Answer, Request, Status};
 
 /// Ask the running gatewayd.
@@ -35,6 +36,9 @@ enum Command {
     Versions,
     /// Ask the Director for a campaign now.
     Check,
+    /// Compare what runs with the configuration, files, units and links that are there now; exit status 1 where they
+    /// differ, 69 where the daemon cannot be asked.
+    Drift,
 }
 
 /// The longest answer that is read.
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
+    if matches!(args.command, Command::Drift) {
+        return drift(&args);
+    }
     match run(&args) {
         Ok(text) => {
             // A reader that has left wants no more text.
@@ -68,7 +75,33 @@ fn run(args: &Args) -> Result<String, String> {
         Answer::Ok => Ok("the Director is being asked".to_owned()),
         Answer::Error { message } => Err(message),
         Answer::Status(status) => show(args, &status),
+        Answer::Running(_) => Err("gatewayd answered something else".to_owned()),
     }
+}
+
+/// `EX_UNAVAILABLE` of sysexits.h.
+const UNAVAILABLE: u8 = 69;
+
+fn drift(args: &Args) -> ExitCode {
+    let running = match ask(args, &Request::Running) {
+        Ok(Answer::Running(running)) => running,
+        answer => {
+            let message = match answer {
+                Err(message) | Ok(Answer::Error { message }) => message,
+                Ok(_) => "gatewayd answered something else".to_owned(),
+            };
+            let _ = writeln!(std::io::stderr(), "gatewayctl: {message}");
+            return ExitCode::from(UNAVAILABLE);
+        }
+    };
+    let drift = compare::compare(&running);
+    let text = match serde_json::to_string_pretty(&drift) {
+        Ok(json) if args.json => json,
+        _ => drift.to_string(),
+    };
+    // A reader that has left wants no more text.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    if drift.items.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn ask(args: &Args, request: &Request) -> Result<Answer, String> {
@@ -94,7 +127,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         let value = match args.command {
             Command::Ecus | Command::Versions => serde_json::to_string_pretty(&status.ecus),
             Command::Campaigns => serde_json::to_string_pretty(&status.campaign),
-            Command::Status | Command::Check => serde_json::to_string_pretty(status),
+            Command::Status | Command::Check | Command::Drift => serde_json::to_string_pretty(status),
         };
         return value.map_err(|error| error.to_string());
     }
@@ -102,7 +135,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         Command::Ecus => ecus(status),
         Command::Campaigns => campaign(status),
         Command::Versions => versions(status),
-        Command::Status | Command::Check => overview(status),
+        Command::Status | Command::Check | Command::Drift => overview(status),
     })
 }
 

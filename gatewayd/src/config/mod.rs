@@ -12,8 +12,10 @@ pub mod units;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crypto_offload::job::{HashAlgorithm, Verifier};
+use crypto_offload::software::SoftwareVerifier;
 use serde::{Deserialize, Serialize};
 
 pub use self::finding::{Finding, Findings, Severity};
@@ -58,6 +60,18 @@ pub struct Config {
     /// UDS programming dialects by name.
     #[serde(default, rename = "dialect")]
     pub dialects: BTreeMap<String, canfd::uds::profile::Profile>,
+    /// Where all this was read.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// Which file a configuration was read from, and what was in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its text, in hex.
+    pub sha256: String,
 }
 
 impl Config {
@@ -66,7 +80,22 @@ impl Config {
     /// # Errors
     /// [`Findings`] with at least one error: the file cannot be read, is not TOML, has an unknown key, or breaks a rule.
     pub fn load(path: &Path) -> Result<(Self, Findings), Findings> {
-        Self::parse(&read(path)?, path)
+        Self::parse(&Self::read(path)?, path)
+    }
+
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// [`Findings`] with one error: the file cannot be read, or is longer than [`MAX_LEN`].
+    pub fn read(path: &Path) -> Result<String, Findings> {
+        let mut text = String::new();
+        let length = File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text));
+        let message = match length {
+            Ok(length) if length as u64 <= MAX_LEN => return Ok(text),
+            Ok(_) => format!("the configuration file is longer than {MAX_LEN} bytes"),
+            Err(error) => format!("cannot read the configuration file: {error}"),
+        };
+        Err(Findings::one(Finding::error("CFG-001", 0, message), path))
     }
 
     /// Checks configuration text; `path` is only for the messages.
@@ -74,10 +103,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`]. On success the findings hold warnings only.
     pub fn parse(text: &str, path: &Path) -> Result<(Self, Findings), Findings> {
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| line_of(text, span.start));
             Findings::one(Finding::error("CFG-002", line, error.message().to_owned()), path)
         })?;
+        config.source = Source { path: path.to_owned(), sha256: sha256(text.as_bytes()) };
         let findings = Findings::new(check::run(&config, text), path);
         if findings.has_errors() { Err(findings) } else { Ok((config, findings)) }
     }
@@ -86,19 +116,10 @@ impl Config {
 /// The longest configuration file in bytes: a thousand ECUs fit many times.
 pub const MAX_LEN: u64 = 4 << 20;
 
-/// The text of a configuration file.
-///
-/// # Errors
-/// [`Findings`] with one error: the file cannot be read, or is longer than [`MAX_LEN`].
-pub fn read(path: &Path) -> Result<String, Findings> {
-    let mut text = String::new();
-    let length = File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text));
-    let message = match length {
-        Ok(length) if length as u64 <= MAX_LEN => return Ok(text),
-        Ok(_) => format!("the configuration file is longer than {MAX_LEN} bytes"),
-        Err(error) => format!("cannot read the configuration file: {error}"),
-    };
-    Err(Findings::one(Finding::error("CFG-001", 0, message), path))
+/// SHA-256 in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = SoftwareVerifier.digest(HashAlgorithm::Sha256, &[bytes]);
+    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The line, counted from 1, on which the byte at `offset` stands.

@@ -1,9 +1,11 @@
 //! The control protocol between `gatewayctl` and the daemon: one JSON object a line, over a Unix socket.
 
+pub mod drift;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::drift::running::Running;
 pub use self::status::{BrokerStatus, CampaignStatus, EcuStatus, Status, WorkerStatus};
 
 /// The longest request line in bytes.
@@ -17,6 +19,8 @@ pub enum Request {
     Status,
     /// Ask the Director now.
     Check,
+    /// What the daemon runs with.
+    Running,
 }
 
 /// What comes back.
@@ -25,6 +29,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Running`].
+    Running(Box<Running>),
     /// Done.
     Ok,
     /// Not done.

@@ -149,7 +149,7 @@ pub fn review(path: &Path, options: &Options) -> Result<Review, RegoError> {
 /// The configuration with its warnings and its text, or what is wrong with it.
 fn read(path: &Path) -> Result<(Config, Vec<Finding>, String), Vec<Finding>> {
     let list = |it: &config::Findings| it.iter().map(|it| Finding::reading(path, it)).collect::<Vec<_>>();
-    let text = config::read(path).map_err(|it| list(&it))?;
+    let text = Config::read(path).map_err(|it| list(&it))?;
     let (config, findings) = Config::parse(&text, path).map_err(|it| list(&it))?;
     Ok((config, list(&findings), text))
 }

@@ -76,7 +76,7 @@ pub(in crate::policy) const RULES: &[Rule] = &[
     },
     Rule {
         id: "STO-107",
-        severity: Severity::Error,
+        severity: Severity::Warning,
         title: "state is not in a folder for temporary files",
         reason: "it is emptied at every start, or by whoever tidies up; and everybody may put names there",
         fix: "write /var/lib/gatewayd",
@@ -130,7 +130,7 @@ pub(in crate::policy) const RULES: &[Rule] = &[
 
 fn in_memory(it: &Subject, report: &mut Report<'_>) {
     if let Some(state) = &it.facts.state {
-        if matches!(state.filesystem.as_str(), "tmpfs" | "ramfs" | "devtmpfs" | "overlay") {
+        if matches!(state.filesystem.as_str(), "tmpfs" | "ramfs" | "devtmpfs") {
             let directory = it.config.state.directory.display();
             report.at("state.directory", format!("{directory} is on {}", state.filesystem));
         }
@@ -208,13 +208,12 @@ fn relative(it: &Subject, report: &mut Report<'_>) {
     }
 }
 
-fn is_temporary(path: &Path) -> bool {
-    ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|it| path.starts_with(it))
-}
+/// Folders where everybody may write.
+const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 fn temporary(it: &Subject, report: &mut Report<'_>) {
     let directory = &it.config.state.directory;
-    if is_temporary(directory) || directory.starts_with("/run") {
+    if TEMPORARY.iter().any(|it| directory.starts_with(it)) || directory.starts_with("/run") {
         report.at("state.directory", format!("{} does not last", directory.display()));
     }
 }
@@ -243,7 +242,8 @@ fn socket_place(it: &Subject, report: &mut Report<'_>) {
     let own = folders(it, "Service.RuntimeDirectory", "/run");
     for (key, path) in sockets(it) {
         let known = own.is_empty() || own.iter().any(|it| path.starts_with(it));
-        if is_temporary(path) || (it.daemon().is_some() && !known) {
+        let shared = TEMPORARY.iter().any(|it| path.parent() == Some(Path::new(it)));
+        if shared || (it.daemon().is_some() && !known) {
             report.at(key, format!("{} is not in a folder of the daemon's own", path.display()));
         }
     }
