@@ -56,7 +56,7 @@ impl Finding {
         }
     }
 
-    fn reading(path: &Path, found: &config::Finding) -> Self {
+    pub(super) fn reading(path: &Path, found: &config::Finding) -> Self {
         let rule = rule::by_id(found.rule);
         Self {
             rule: found.rule.to_owned(),

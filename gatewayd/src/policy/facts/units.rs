@@ -21,7 +21,7 @@ const FOLDERS: [&str; 5] = [
 const MAX_LEN: u64 = 256 << 10;
 
 /// Takes down the units of those names; one that is in no folder is noted.
-pub(super) fn gather(facts: &mut Facts, places: &Places, names: &[&str]) {
+pub fn gather(facts: &mut Facts, places: &Places, names: &[&str]) {
     let folders = folders(places);
     for name in names {
         match read(&folders, name) {

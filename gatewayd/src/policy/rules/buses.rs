@@ -60,10 +60,10 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         check: Check::Looking(budget),
         examples: [
             Example::Config(
-                "bus = [{ nominal_bit_rate = 125000, data_bit_rate = 125000 }]\ndialect.plain = { max_block_length = 65535, timings = { send = \"6s\" } }",
+                "bus = [{ nominal_bit_rate = 125000, data_bit_rate = 125000 }]\ndialect.plain = { max_block_length = 65535, timings = { send = \"4s\" } }",
             ),
             Example::Config(
-                "bus = [{ nominal_bit_rate = 125000, data_bit_rate = 500000 }]\ndialect.plain = { max_block_length = 65535, timings = { send = \"6s\" } }",
+                "bus = [{ nominal_bit_rate = 125000, data_bit_rate = 500000 }]\ndialect.plain = { max_block_length = 65535, timings = { send = \"4s\" } }",
             ),
         ],
     },

@@ -218,12 +218,7 @@ two-banks.security = { seed_key = { level = 1, algorithm = \"oem\" } }",
         reason: "a dialect that no ECU uses is reviewed for nothing, or an ECU uses the wrong one",
         fix: "take it out, or name it at its ECU",
         check: Check::Looking(unused),
-        examples: [
-            Example::Config("[dialect.left-over]"),
-            Example::Config(
-                "ecu = [{ dialect = \"left-over\" }, { dialect = \"plain\", banks = 1 }]\n[dialect.left-over]",
-            ),
-        ],
+        examples: [Example::Config("[dialect.left-over]"), Example::Reference],
     },
 ];
 

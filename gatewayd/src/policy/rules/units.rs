@@ -116,7 +116,7 @@ pub(in crate::policy) const RULES: &[Rule] = &[
     },
     Rule {
         id: "UNI-110",
-        severity: Severity::Error,
+        severity: Severity::Warning,
         title: "the unit starts the daemon with this configuration",
         reason: "what was reviewed is not what runs",
         fix: "check the file that ExecStart= names, or mend ExecStart=",
