@@ -196,11 +196,18 @@ pub(super) fn to_be_bytes(limbs: &Limbs) -> [u8; 32] {
     bytes
 }
 
-/// All ones if `a` is `b`, else zero. The compiler is kept from seeing that there are only two outcomes, lest it branch.
+/// All ones for 1, zero for 0, to choose by a secret: the compiler is kept from seeing that there are only these two,
+/// lest it jump instead. The example `sm2_timing` tells when it does.
+#[inline(always)]
+pub(super) fn secret_mask(bit: u64) -> u64 {
+    black_box(mask(bit))
+}
+
+/// All ones if `a` is `b`, else zero; as [`secret_mask`].
 #[inline(always)]
 pub(super) fn equal_mask(a: u64, b: u64) -> u64 {
-    let difference = black_box(a ^ b);
-    ((difference | difference.wrapping_neg()) >> 63).wrapping_sub(1)
+    let difference = a ^ b;
+    secret_mask(((difference | difference.wrapping_neg()) >> 63) ^ 1)
 }
 
 /// All ones if the number is zero, else zero.

@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::limbs::{Limbs, equal_mask, mask};
+use super::limbs::{Limbs, equal_mask, secret_mask};
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 use super::table::{self, COLUMNS, Comb, WINDOWS};
@@ -119,8 +119,7 @@ fn odd_multiples(point: &Affine) -> [Jacobian; 8] {
 /// The digit's magnitude, and all ones if it is negative.
 #[inline(always)]
 fn magnitude(digit: i8) -> (u64, u64) {
-    let negative = mask(u64::from(digit < 0));
-    (u64::from(digit.unsigned_abs()), negative)
+    (u64::from(digit.unsigned_abs()), secret_mask(u64::from(digit < 0)))
 }
 
 /// `number` in `COUNT` digits from -2^(WIDTH - 1) + 1 to 2^(WIDTH - 1), least significant first. Constant time.

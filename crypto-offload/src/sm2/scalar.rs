@@ -92,7 +92,7 @@ impl Scalar {
             ORDER[2] >> 1 | ORDER[3] << 63,
             ORDER[3] >> 1,
         ];
-        limbs::mask(u64::from(limbs::sub(&HALF, &self.0).1))
+        limbs::secret_mask(u64::from(limbs::sub(&HALF, &self.0).1))
     }
 
     /// `a` where `mask` is zero, `b` where it is all ones.
