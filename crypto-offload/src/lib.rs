@@ -46,6 +46,8 @@
 
 #[cfg(feature = "software")]
 pub mod engine;
+#[cfg(feature = "software")]
+mod ghash;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;
@@ -53,6 +55,10 @@ pub mod known_answer;
 pub mod queue;
 #[cfg(feature = "signing")]
 pub mod signing;
+#[cfg(feature = "software")]
+pub mod sm3;
+#[cfg(feature = "software")]
+pub mod sm4;
 #[cfg(feature = "software")]
 pub mod software;
 #[cfg(feature = "testing")]
