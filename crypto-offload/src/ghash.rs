@@ -5,6 +5,8 @@
 
 mod backend;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub(crate) use backend::Backend;
 

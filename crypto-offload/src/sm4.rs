@@ -20,6 +20,8 @@ pub mod ccm;
 pub mod gcm;
 mod portable;
 mod sbox;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use backend::Backend;
 pub use ccm::Sm4Ccm;

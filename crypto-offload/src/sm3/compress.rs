@@ -8,10 +8,10 @@ pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
 }
 
 /// The round constant, turned as round `round` wants it.
+#[allow(clippy::cast_possible_truncation, reason = "less than 32")]
 pub(super) const fn constant(round: usize) -> u32 {
     let constant: u32 = if round < 16 { 0x79cc_4519 } else { 0x7a87_9d8a };
-    // Below 64, so the cast is exact.
-    constant.rotate_left(round as u32 % 32)
+    constant.rotate_left((round % 32) as u32)
 }
 
 /// In plain Rust. Inlined, so that a caller may compile it for a better CPU.

@@ -33,16 +33,10 @@ fn the_first_example_of_the_standard() {
 fn the_second_example_of_the_standard_a_million_times_over() {
     let key = Sm4Key::new(&KEY);
     let mut block = KEY;
-    let rounds = if key.backend() == Backend::Portable { 10_000 } else { 1_000_000 };
-    for _ in 0..rounds {
+    for _ in 0..1_000_000 {
         key.encrypt_block(&mut block);
     }
-    if rounds == 1_000_000 {
-        assert_eq!(hex::encode(block), "595298c7c6fd271f0402f804c33d3f66");
-    } else {
-        let expected = (0..rounds).fold(KEY, |block, _| reference(&KEY, block));
-        assert_eq!(block, expected);
-    }
+    assert_eq!(hex::encode(block), "595298c7c6fd271f0402f804c33d3f66");
 }
 
 #[test]

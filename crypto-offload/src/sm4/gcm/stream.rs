@@ -71,6 +71,7 @@ impl Progress {
         sum.map(|_| ()).ok_or(AeadError::TooLong)
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "less than 16")]
     const fn filled(&self) -> usize {
         (self.text % BLOCK_LEN as u64) as usize
     }
