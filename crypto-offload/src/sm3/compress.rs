@@ -4,6 +4,10 @@ use super::BLOCK_LEN;
 
 /// Hashes `blocks` into `chain`, the fastest way this CPU has.
 pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::bmi::is_available() {
+        return super::bmi::compress(chain, blocks);
+    }
     portable(chain, blocks);
 }
 
