@@ -43,8 +43,11 @@ sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes 
 bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 
-bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
+bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+
+bench-ct: ## Whether time tells secrets: Welch's t test with a control that leaks
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size
@@ -64,5 +67,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-telemetry fuzz fuzz-smoke \
-	check-yocto check-units ci
+.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-ct bench-telemetry fuzz \
+	fuzz-smoke check-yocto check-units ci
