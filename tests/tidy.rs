@@ -17,7 +17,6 @@ use source::{File, Tree};
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crypto-offload/examples/rates/libgcrypt.rs", "a C library, as a peer in the benchmark"),
     ("crypto-offload/src/ghash/x86_64.rs", "carry-less multiplication"),
-    ("crypto-offload/src/sm3/bmi.rs", "code compiled for a better CPU"),
     ("crypto-offload/src/sm3/many/avx512.rs", "vector instructions"),
     ("crypto-offload/src/sm4/x86_64/avx2.rs", "vector instructions"),
     ("crypto-offload/src/sm4/x86_64/avx512.rs", "vector instructions"),

@@ -3,8 +3,6 @@
 //! One message is a chain of rounds that each wait for the one before, so a CPU cannot be faster than its latencies
 //! allow; many messages fill the lanes of its vector registers. [`digest_many`] is for chunk trees.
 
-#[cfg(target_arch = "x86_64")]
-mod bmi;
 mod compress;
 mod hmac;
 mod many;

@@ -80,15 +80,15 @@ pub(crate) fn run_class(name: &str) {
         [(1 << 20, "1MiB"), (16384, "16KiB"), (1350, "1350B")].into_iter().zip(class.goals)
     {
         let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|_| vec![0x5a; len]);
-        let mut seal = || drop(black_box(ours.seal_in_place(&NONCE, &AAD, black_box(&mut a))));
+        let mut seal = || _ = black_box(ours.seal_in_place(&NONCE, &AAD, black_box(&mut a)));
         let mut keystream = || cipher.xor_keystream(&KEY, black_box(&mut b));
         let mut crate_seal = || {
             let nonce = Nonce::<aes_gcm::AesGcm<sm4::Sm4, U12>>::from(NONCE);
-            drop(black_box(generic.encrypt_inout_detached(&nonce, &AAD, black_box(c.as_mut_slice()).into())));
+            _ = black_box(generic.encrypt_inout_detached(&nonce, &AAD, black_box(c.as_mut_slice()).into()));
         };
         let mut peer_seal = || {
             if let Some(peer) = &peer {
-                drop(black_box(peer.seal(&NONCE, &AAD, black_box(&mut d))));
+                _ = black_box(peer.seal(&NONCE, &AAD, black_box(&mut d)));
             }
         };
         let times = medians(&mut [&mut seal, &mut keystream, &mut crate_seal, &mut peer_seal]);
@@ -124,18 +124,18 @@ pub(crate) fn run_hashes() {
         .inspect_err(|error| println!("not checked: SM3 against libgcrypt: {error}"))
         .ok();
     let message = vec![0x5a; 16384];
-    let mut one = || drop(black_box(Sm3::digest(black_box(&message))));
-    let mut crate_one = || drop(black_box(<sm3::Sm3 as sm3::Digest>::digest(black_box(&message))));
+    let mut one = || _ = black_box(Sm3::digest(black_box(&message)));
+    let mut crate_one = || _ = black_box(<sm3::Sm3 as sm3::Digest>::digest(black_box(&message)));
     let mut peer_one = || {
         if let Some(peer) = &peer {
-            drop(black_box(peer.sm3(black_box(&message))));
+            _ = black_box(peer.sm3(black_box(&message)));
         }
     };
     let chunk = vec![0x5a; 65536];
     let messages = [[&[0; 9][..], &chunk[..]]; 16];
     let nodes = [[&[0; 9][..], &chunk[..4096]]; 16];
-    let mut many = || drop(black_box(digest_many(black_box(&messages))));
-    let mut many_nodes = || drop(black_box(digest_many(black_box(&nodes))));
+    let mut many = || _ = black_box(digest_many(black_box(&messages)));
+    let mut many_nodes = || _ = black_box(digest_many(black_box(&nodes)));
     let times = medians(&mut [&mut one, &mut crate_one, &mut peer_one, &mut many, &mut many_nodes]);
     let rates: Vec<f64> = times
         .iter()
