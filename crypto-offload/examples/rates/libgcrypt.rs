@@ -55,7 +55,6 @@ impl Libgcrypt {
             }
             let set_key: Symbol<'_, Bytes> = this.symbol(b"gcry_cipher_setkey\0")?;
             set_key(cipher, key.as_ptr(), key.len());
-            drop((control, open, set_key));
             (this.cipher, this.version) = (cipher, version);
         }
         Ok(this)

@@ -222,7 +222,9 @@ const fn affine(matrix: u64, x: u8) -> u8 {
     let rows = matrix.to_be_bytes();
     let (mut bit, mut y) = (0, 0);
     while bit < 8 {
-        y |= ((rows[bit] & x).count_ones() as u8 & 1) << bit;
+        if (rows[bit] & x).count_ones() % 2 == 1 {
+            y |= 1 << bit;
+        }
         bit += 1;
     }
     y
