@@ -45,8 +45,10 @@ bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 
 bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
 
-bench-ct: ## Whether time tells secrets: Welch's t test with a control that leaks
+bench-ct: ## Whether the time of what touches a secret depends on it
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 
 bench-telemetry: ## Telemetry: bytes per sample

@@ -56,6 +56,8 @@ pub mod queue;
 #[cfg(feature = "signing")]
 pub mod signing;
 #[cfg(feature = "software")]
+pub mod sm2;
+#[cfg(feature = "software")]
 pub mod sm3;
 #[cfg(feature = "software")]
 pub mod sm4;
