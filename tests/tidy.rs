@@ -16,6 +16,7 @@ use source::{File, Tree};
 /// Files that may hold `unsafe`, each with what it touches.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("gatewayd/src/profiler/perf.rs", "perf events and their ring buffers"),
+    ("gatewayd/src/systemd/passed.rs", "descriptors that the service manager hands over"),
     ("topology/src/affinity.rs", "scheduler affinity and memory policy"),
 ];
 
