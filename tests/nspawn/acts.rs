@@ -40,7 +40,11 @@ fn judge(unit: &str, list: &str, outside: &Acts, report: &mut Report) -> Outcome
         }
     }
     let unproven = inside.len() - proven - done.len();
-    let remark = format!("{} of {} refused, {proven} of them succeed outside, {unproven} prove nothing here", inside.len() - done.len(), inside.len());
+    let remark = format!(
+        "{} of {} refused, {proven} of them succeed outside, {unproven} prove nothing here",
+        inside.len() - done.len(),
+        inside.len()
+    );
     let outcome = match (done.is_empty(), proven >= ENOUGH) {
         (true, true) => Ok(remark),
         (true, false) => Err(format!("{remark}; {ENOUGH} are wanted")),
@@ -52,8 +56,18 @@ fn judge(unit: &str, list: &str, outside: &Acts, report: &mut Report) -> Outcome
 
 /// The unit, with another program that ends by itself.
 fn sandboxed(unit: &str, list: &str) -> Outcome<String> {
-    let text = std::fs::read_to_string(Path::new(UNITS).join(unit)).map_err(|error| format!("{unit}: {error}"))?;
-    let other = ["ExecReload=", "Sockets=", "Restart=", "WatchdogSec=", "WatchdogSignal=", "PropagatesReloadTo=", "Wants=", "After="];
+    let text =
+        std::fs::read_to_string(Path::new(UNITS).join(unit)).map_err(|error| format!("{unit}: {error}"))?;
+    let other = [
+        "ExecReload=",
+        "Sockets=",
+        "Restart=",
+        "WatchdogSec=",
+        "WatchdogSignal=",
+        "PropagatesReloadTo=",
+        "Wants=",
+        "After=",
+    ];
     let keep = |line: &&str| !other.iter().any(|it| line.starts_with(it));
     let lines = text.lines().filter(keep).map(|line| match line.split_once('=') {
         Some(("ExecStart", _)) => format!("ExecStart={PROGRAM} {list}"),
@@ -73,8 +87,8 @@ fn outcomes(name: &str, unit: &str) -> Outcome<Acts> {
     std::fs::write(&path, unit).map_err(|error| format!("{path}: {error}"))?;
     systemctl(&["daemon-reload"])?;
     let started = systemctl(&["start", name]);
-    let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "--sync", "-u", name])
-        .or_else(|_| command("journalctl", &["-q", "-o", "cat", "--no-pager", "-u", name]))?;
+    command("journalctl", &["--sync"])?;
+    let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "-u", name])?;
     started.map_err(|error| format!("{error}\n{said}"))?;
     let acts = said.lines().filter_map(|line| line.strip_prefix("act: ")?.split_once(" = "));
     let acts: Acts = acts.map(|(act, outcome)| (act.to_owned(), outcome.to_owned())).collect();

@@ -27,7 +27,13 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Outcome<String> {
     if output.status.success() {
         return Ok(text(&output.stdout));
     }
-    Err(format!("{program} {}: {} {} {}", args.join(" "), output.status, text(&output.stdout), text(&output.stderr)))
+    Err(format!(
+        "{program} {}: {} {} {}",
+        args.join(" "),
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    ))
 }
 
 pub(crate) fn systemctl(args: &[&str]) -> Outcome<String> {
@@ -105,5 +111,6 @@ pub(crate) fn status_after(pid: u32) -> Outcome<Status> {
 
 /// What a unit has logged so far, without the service manager's own lines.
 pub(crate) fn journal(unit: &str) -> Outcome<String> {
+    run("journalctl", &["--sync"])?;
     run("journalctl", &["-q", "-o", "cat", "--no-pager", &format!("_SYSTEMD_UNIT={unit}")])
 }

@@ -63,7 +63,10 @@ fn name_of(error: i32) -> String {
         (libc::EBADF, "EBADF"),
         (libc::ESRCH, "ESRCH"),
     ];
-    names.iter().find(|(it, _)| *it == error).map_or_else(|| format!("error {error}"), |(_, it)| (*it).to_owned())
+    names
+        .iter()
+        .find(|(it, _)| *it == error)
+        .map_or_else(|| format!("error {error}"), |(_, it)| (*it).to_owned())
 }
 
 fn in_child(run: fn() -> io::Result<()>) -> io::Result<i32> {
@@ -91,7 +94,7 @@ fn call(number: c_long, arguments: [c_long; 5]) -> io::Result<c_long> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: numbers and addresses of values that live in the caller's frame until this returns; this process exists for
     // this one call.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0 as c_long) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -125,7 +128,12 @@ const fn act(name: &'static str, run: fn() -> io::Result<()>, granted: &'static 
     Act { name, only: None, run, granted }
 }
 
-const fn act_of(only: &'static str, name: &'static str, run: fn() -> io::Result<()>, granted: &'static [i32]) -> Act {
+const fn act_of(
+    only: &'static str,
+    name: &'static str,
+    run: fn() -> io::Result<()>,
+    granted: &'static [i32],
+) -> Act {
     Act { name, only: Some(only), run, granted }
 }
 
@@ -136,98 +144,188 @@ const ACTS: &[Act] = &[
     act("write to another's state", || create("/var/lib/hostile"), &[]),
     act("look into the home folders", || std::fs::read_dir("/home").map(drop), &[]),
     act("look into root's home folder", || std::fs::read_dir(concat!("/ro", "ot")).map(drop), &[]),
-    act("change a kernel setting", || OpenOptions::new().write(true).open("/proc/sys/kernel/printk_ratelimit").map(drop), &[]),
-    act("make a control group", || {
-        let path = Path::new("/sys/fs/cgroup/hostile");
-        std::fs::create_dir(path).or_else(|_| std::fs::create_dir("/sys/fs/cgroup/systemd/hostile"))?;
-        std::fs::remove_dir(path).or_else(|_| std::fs::remove_dir("/sys/fs/cgroup/systemd/hostile"))
-    }, &[]),
+    act(
+        "change a kernel setting",
+        || OpenOptions::new().write(true).open("/proc/sys/kernel/printk_ratelimit").map(drop),
+        &[],
+    ),
+    act(
+        "make a control group",
+        || {
+            let path = Path::new("/sys/fs/cgroup/hostile");
+            std::fs::create_dir(path).or_else(|_| std::fs::create_dir("/sys/fs/cgroup/systemd/hostile"))?;
+            std::fs::remove_dir(path).or_else(|_| std::fs::remove_dir("/sys/fs/cgroup/systemd/hostile"))
+        },
+        &[],
+    ),
     act_of("network", "see other processes", || File::open("/proc/1/status").map(drop), &[]),
     act("signal another's process", || done(call(libc::SYS_kill, [1, 0, 0, 0, 0])), &[]),
-    act("trace a process", || {
-        done(call(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0, 0]))
-    }, &[]),
-    act("read another's memory", || {
-        let (byte, remote) = (0_u8, 1_u8);
-        let local = libc::iovec { iov_base: std::ptr::from_ref(&byte).cast_mut().cast::<c_void>(), iov_len: 1 };
-        let other = libc::iovec { iov_base: std::ptr::from_ref(&remote).cast_mut().cast::<c_void>(), iov_len: 1 };
-        done(call(libc::SYS_process_vm_readv, [1, address(&local), 1, address(&other), 1]))
-    }, &[libc::EFAULT]),
+    act("trace a process", || done(call(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0, 0])), &[]),
+    act(
+        "read another's memory",
+        || {
+            let (byte, remote) = (0_u8, 1_u8);
+            let local =
+                libc::iovec { iov_base: std::ptr::from_ref(&byte).cast_mut().cast::<c_void>(), iov_len: 1 };
+            let other =
+                libc::iovec { iov_base: std::ptr::from_ref(&remote).cast_mut().cast::<c_void>(), iov_len: 1 };
+            done(call(libc::SYS_process_vm_readv, [1, address(&local), 1, address(&other), 1]))
+        },
+        &[libc::EFAULT],
+    ),
     act("packet socket", || socket(libc::AF_PACKET, libc::SOCK_RAW, 0), &[]),
     act("raw IP socket", || socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP), &[]),
     act("netlink socket", || socket(libc::AF_NETLINK, libc::SOCK_RAW, 0), &[]),
     act_of("profile", "IPv4 socket", || socket(libc::AF_INET, libc::SOCK_DGRAM, 0), &[]),
     act_of("profile", "IPv6 socket", || socket(libc::AF_INET6, libc::SOCK_STREAM, 0), &[]),
-    act("memory to write and execute", || done(map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)), &[]),
-    act("execute memory that was written", || {
-        let at = map(libc::PROT_READ | libc::PROT_WRITE)?;
-        done(call(libc::SYS_mprotect, [at, 4096, c_long::from(libc::PROT_READ | libc::PROT_EXEC), 0, 0]))
-    }, &[]),
+    act(
+        "memory to write and execute",
+        || done(map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)),
+        &[],
+    ),
+    act(
+        "execute memory that was written",
+        || {
+            let at = map(libc::PROT_READ | libc::PROT_WRITE)?;
+            done(call(libc::SYS_mprotect, [at, 4096, c_long::from(libc::PROT_READ | libc::PROT_EXEC), 0, 0]))
+        },
+        &[],
+    ),
     act("run a shell", || std::process::Command::new("/bin/sh").args(["-c", ":"]).status().map(drop), &[]),
-    act("mount a file system", || {
-        let (kind, place) = (text("tmpfs"), text("/mnt"));
-        let at = place.as_ptr() as c_long;
-        call(libc::SYS_mount, [kind.as_ptr() as c_long, at, kind.as_ptr() as c_long, 0, 0])?;
-        done(call(libc::SYS_umount2, [at, 0, 0, 0, 0]))
-    }, &[]),
-    act("change the root folder", || done(call(libc::SYS_chroot, [text("/").as_ptr() as c_long, 0, 0, 0, 0])), &[]),
-    act("new user namespace", || done(call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0])), &[]),
-    act("new network namespace", || done(call(libc::SYS_unshare, [libc::CLONE_NEWNET.into(), 0, 0, 0, 0])), &[]),
-    act_of("network", "load a BPF program", || done(call(libc::SYS_bpf, [5, 0, 0, 0, 0])), &[libc::EINVAL, libc::EFAULT]),
-    act_of("network", "count another's events", || {
-        done(call(libc::SYS_perf_event_open, [0, 1, -1, -1, 0]))
-    }, &[libc::EFAULT, libc::EINVAL]),
+    act(
+        "mount a file system",
+        || {
+            let (kind, place) = (text("tmpfs"), text("/mnt"));
+            let at = place.as_ptr() as c_long;
+            call(libc::SYS_mount, [kind.as_ptr() as c_long, at, kind.as_ptr() as c_long, 0, 0])?;
+            done(call(libc::SYS_umount2, [at, 0, 0, 0, 0]))
+        },
+        &[],
+    ),
+    act(
+        "change the root folder",
+        || done(call(libc::SYS_chroot, [text("/").as_ptr() as c_long, 0, 0, 0, 0])),
+        &[],
+    ),
+    act(
+        "new user namespace",
+        || done(call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0])),
+        &[],
+    ),
+    act(
+        "new network namespace",
+        || done(call(libc::SYS_unshare, [libc::CLONE_NEWNET.into(), 0, 0, 0, 0])),
+        &[],
+    ),
+    act_of(
+        "network",
+        "load a BPF program",
+        || {
+            // BPF_MAP_CREATE: an array of one number.
+            let (mut attributes, kind) = ([0_u32; 32], 2);
+            attributes[..4].copy_from_slice(&[kind, 4, 4, 1]);
+            done(call(libc::SYS_bpf, [0, address(&attributes), 128, 0, 0]))
+        },
+        &[],
+    ),
+    act_of(
+        "network",
+        "count another's events",
+        || done(call(libc::SYS_perf_event_open, [0, 1, -1, -1, 0])),
+        &[libc::EFAULT, libc::EINVAL],
+    ),
     act("become root", || done(call(libc::SYS_setresuid, [0, 0, 0, 0, 0])), &[]),
-    act("load a kernel module", || done(call(libc::SYS_init_module, [0, 0, 0, 0, 0])), &[libc::EFAULT, libc::ENOEXEC, libc::EINVAL]),
-    act("set the clock", || {
-        // Asks for the status, then sets that very status.
-        // SAFETY: all zeros is a value of this structure of numbers.
-        let mut time: libc::timex = unsafe { std::mem::zeroed() };
-        // SAFETY: `time` is ours and outlives the call.
-        unsafe { libc::adjtimex(&raw mut time) };
-        time.modes = libc::ADJ_STATUS;
-        done(call(libc::SYS_adjtimex, [address(&time), 0, 0, 0, 0]))
-    }, &[]),
-    act("real-time scheduling", || {
-        let priority = libc::sched_param { sched_priority: 1 };
-        done(call(libc::SYS_sched_setscheduler, [0, libc::SCHED_RR.into(), address(&priority), 0, 0]))
-    }, &[]),
+    act(
+        "load a kernel module",
+        || done(call(libc::SYS_init_module, [0, 0, 0, 0, 0])),
+        &[libc::EFAULT, libc::ENOEXEC, libc::EINVAL],
+    ),
+    act(
+        "set the clock",
+        || {
+            // Asks for the status, then sets that very status.
+            // SAFETY: all zeros is a value of this structure of numbers.
+            let mut time: libc::timex = unsafe { std::mem::zeroed() };
+            // SAFETY: `time` is ours and outlives the call.
+            unsafe { libc::adjtimex(&raw mut time) };
+            time.modes = libc::ADJ_STATUS;
+            done(call(libc::SYS_adjtimex, [address(&time), 0, 0, 0, 0]))
+        },
+        &[],
+    ),
+    act(
+        "real-time scheduling",
+        || {
+            let priority = libc::sched_param { sched_priority: 1 };
+            done(call(libc::SYS_sched_setscheduler, [0, libc::SCHED_RR.into(), address(&priority), 0, 0]))
+        },
+        &[],
+    ),
     act("raise the own priority", || done(call(libc::SYS_setpriority, [0, 0, -5, 0, 0])), &[]),
-    act("kernel keyring", || {
-        let (kind, name) = (text("user"), text("hostile"));
-        // Into the process's own keyring, which ends with it.
-        done(call(libc::SYS_add_key, [kind.as_ptr() as c_long, name.as_ptr() as c_long, address(&1_u8), 1, -2]))
-    }, &[]),
+    act(
+        "kernel keyring",
+        || {
+            let (kind, name) = (text("user"), text("hostile"));
+            // Into the process's own keyring, which ends with it.
+            done(call(
+                libc::SYS_add_key,
+                [kind.as_ptr() as c_long, name.as_ptr() as c_long, address(&1_u8), 1, -2],
+            ))
+        },
+        &[],
+    ),
     act("another execution domain", || done(call(libc::SYS_personality, [0x0008, 0, 0, 0, 0])), &[]),
     act("io_uring", || done(call(libc::SYS_io_uring_setup, [0, 0, 0, 0, 0])), &[libc::EINVAL, libc::EFAULT]),
     act("load another kernel", || done(call(libc::SYS_kexec_load, [0, 0, 0, -1, 0])), &[libc::EINVAL]),
     // Without the magic numbers: refused for them, once it is allowed at all.
     act("reboot", || done(call(libc::SYS_reboot, [0, 0, 0, 0, 0])), &[libc::EINVAL]),
-    act("swap to a file", || done(call(libc::SYS_swapon, [text("/dev/null").as_ptr() as c_long, 0, 0, 0, 0])), &[libc::EINVAL]),
-    act("rename the machine", || {
-        // SAFETY: all zeros is a value of this structure of characters.
-        let mut names: libc::utsname = unsafe { std::mem::zeroed() };
-        call(libc::SYS_uname, [(&raw mut names) as c_long, 0, 0, 0, 0])?;
-        let len = names.nodename.iter().position(|&it| it == 0).unwrap_or(0);
-        done(call(libc::SYS_sethostname, [address(&names.nodename), len as c_long, 0, 0, 0]))
-    }, &[]),
-    act("make a device node", || {
-        let path = text("/run/hostile-null");
-        let mode = c_long::from(libc::S_IFCHR | 0o600);
-        call(libc::SYS_mknodat, [libc::AT_FDCWD.into(), path.as_ptr() as c_long, mode, 0x103, 0])?;
-        std::fs::remove_file("/run/hostile-null")
-    }, &[]),
-    act("set-uid file", || {
-        // Where the daemon may write; the profiling service may nowhere but in its private /tmp.
-        let path = "/tmp/hostile-suid";
-        File::create(path)?;
-        let outcome = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o4755));
-        std::fs::remove_file(path)?;
-        outcome
-    }, &[]),
-    act("open a file by its handle", || {
-        done(call(libc::SYS_open_by_handle_at, [libc::AT_FDCWD.into(), 0, 0, 0, 0]))
-    }, &[libc::EFAULT]),
+    act(
+        "swap to a file",
+        || done(call(libc::SYS_swapon, [text("/dev/null").as_ptr() as c_long, 0, 0, 0, 0])),
+        &[libc::EINVAL],
+    ),
+    act(
+        "rename the machine",
+        || {
+            // SAFETY: all zeros is a value of this structure of characters.
+            let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+            call(libc::SYS_uname, [(&raw mut names) as c_long, 0, 0, 0, 0])?;
+            let len = names.nodename.iter().position(|&it| it == 0).unwrap_or(0);
+            done(call(libc::SYS_sethostname, [address(&names.nodename), len as c_long, 0, 0, 0]))
+        },
+        &[],
+    ),
+    act(
+        "make a device node",
+        || {
+            let path = text("/run/hostile-null");
+            let mode = c_long::from(libc::S_IFCHR | 0o600);
+            call(libc::SYS_mknodat, [libc::AT_FDCWD.into(), path.as_ptr() as c_long, mode, 0x103, 0])?;
+            std::fs::remove_file("/run/hostile-null")
+        },
+        &[],
+    ),
+    act(
+        "set-uid file",
+        || {
+            // Where the daemon may write; the profiling service may nowhere but in its private /tmp.
+            let path = "/tmp/hostile-suid";
+            File::create(path)?;
+            let outcome = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o4755));
+            std::fs::remove_file(path)?;
+            outcome
+        },
+        &[],
+    ),
+    act(
+        "open a file by its handle",
+        || done(call(libc::SYS_open_by_handle_at, [libc::AT_FDCWD.into(), 0, 0, 0, 0])),
+        &[libc::EFAULT],
+    ),
     act("lock memory", || done(call(libc::SYS_mlockall, [1, 0, 0, 0, 0])), &[]),
-    act("process accounting", || done(call(libc::SYS_acct, [text("/nowhere/acct").as_ptr() as c_long, 0, 0, 0, 0])), &[libc::ENOENT]),
+    act(
+        "process accounting",
+        || done(call(libc::SYS_acct, [text("/nowhere/acct").as_ptr() as c_long, 0, 0, 0, 0])),
+        &[libc::ENOENT],
+    ),
 ];

@@ -23,7 +23,8 @@ pub(crate) type Outcome<T> = Result<T, String>;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let restarts = |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is not a number of restarts"));
+    let restarts =
+        |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is not a number of restarts"));
     let mut report = Report::default();
     let outcome = match words.as_slice() {
         ["suite", "--restarts", count] => restarts(count).and_then(|count| suite::run(count, &mut report)),

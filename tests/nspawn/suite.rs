@@ -8,8 +8,8 @@ use gatewayd::control::{Answer, Request};
 use crate::Outcome;
 use crate::field::Field;
 use crate::host::{
-    CONFIG, DAEMON, PROFILE, ask, journal, kill, property, run as command, status, status_after, systemctl, timed,
-    wait_for,
+    CONFIG, DAEMON, PROFILE, ask, journal, kill, property, run as command, status, status_after, systemctl,
+    timed, wait_for,
 };
 use crate::report::{Report, say};
 use crate::{acts, soak};
@@ -45,7 +45,8 @@ fn start(report: &mut Report) -> Outcome<()> {
     report.check("start to READY", answer.map(|it| format!("pid {}", it.pid)).map_err(str::to_owned));
     report.figure("start_to_ready", milliseconds(took), "ms", Some(("<=", 2000.0)));
     systemctl(&["start", PROFILE])?;
-    let connected = wait_for("the profiling service", || status().filter(|it| it.profiler.starts_with("connected,")));
+    let connected =
+        wait_for("the profiling service", || status().filter(|it| it.profiler.starts_with("connected,")));
     report.check("the profiling service hands its samples over", connected.map(|it| it.profiler));
     Ok(())
 }
@@ -66,8 +67,12 @@ fn reload(report: &mut Report) -> Outcome<()> {
     report.figure("reload", milliseconds(took), "ms", Some(("<=", 1000.0)));
     let line = property(DAEMON, "StatusText")?;
     let told = line.contains("cloud.poll_interval") && line.contains("needs a restart: state.quota");
-    let asked = status().is_some_and(|it| Some(it.pid) == pid && it.configuration.needs_restart == ["state.quota"]);
-    report.check("a reload takes over what it can and names the rest", if told && asked { Ok(line) } else { Err(line) });
+    let asked =
+        status().is_some_and(|it| Some(it.pid) == pid && it.configuration.needs_restart == ["state.quota"]);
+    report.check(
+        "a reload takes over what it can and names the rest",
+        if told && asked { Ok(line) } else { Err(line) },
+    );
     let profile = journal(PROFILE)?;
     let taken = profile.contains("configuration reloaded");
     report.check("it reaches the profiling service", if taken { Ok(String::new()) } else { Err(profile) });
@@ -75,7 +80,9 @@ fn reload(report: &mut Report) -> Outcome<()> {
     edit(|text| text.replace("[mqtt]", "[mqtt]\nno_such_key = 1"))?;
     let refused = systemctl(&["reload", DAEMON]).is_err();
     let line = wait_for("the refusal", || {
-        property(DAEMON, "StatusText").ok().filter(|it| it.contains("reload refused") && it.contains("no_such_key"))
+        property(DAEMON, "StatusText")
+            .ok()
+            .filter(|it| it.contains("reload refused") && it.contains("no_such_key"))
     });
     let same = status().is_some_and(|it| Some(it.pid) == pid && it.configuration.refused.is_some());
     let active = property(DAEMON, "ActiveState")? == "active";
@@ -88,8 +95,12 @@ fn reload(report: &mut Report) -> Outcome<()> {
     );
     std::fs::write(CONFIG, before).map_err(|error| error.to_string())?;
     systemctl(&["reload", DAEMON])?;
-    let mended = status().is_some_and(|it| it.configuration.refused.is_none() && it.configuration.needs_restart.is_empty());
-    report.check("a mended file is taken", if mended { Ok(String::new()) } else { Err(format!("{:?}", status())) });
+    let mended = status()
+        .is_some_and(|it| it.configuration.refused.is_none() && it.configuration.needs_restart.is_empty());
+    report.check(
+        "a mended file is taken",
+        if mended { Ok(String::new()) } else { Err(format!("{:?}", status())) },
+    );
     Ok(())
 }
 
@@ -120,14 +131,18 @@ fn restarts_with_clients() -> Outcome<String> {
         let restart = std::thread::spawn(|| systemctl(&["restart", DAEMON]));
         let mut asked = 0;
         while !restart.is_finished() {
-            let (_, took) = timed(|| ask(&Request::Status).map_err(|miss| format!("question {asked}: {miss:?}")))?;
+            let (_, took) =
+                timed(|| ask(&Request::Status).map_err(|miss| format!("question {asked}: {miss:?}")))?;
             longest = longest.max(took);
             asked += 1;
         }
         restart.join().map_err(|_| "a thread panicked")??;
         let after = status_after(before.pid)?;
         if (after.boot, after.generation) != (before.boot + 1, before.generation + 1) {
-            return Err(format!("start {} after {}, generation {} after {}", after.boot, before.boot, after.generation, before.generation));
+            return Err(format!(
+                "start {} after {}, generation {} after {}",
+                after.boot, before.boot, after.generation, before.generation
+            ));
         }
     }
     Ok(format!("longest wait {:.0} ms", milliseconds(longest)))
@@ -143,6 +158,7 @@ fn hang(unit: &str) -> Outcome<String> {
             (active && pid != before && pid != "0").then_some(pid)
         })
     })?;
+    command("journalctl", &["--sync"])?;
     let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "-u", unit])?;
     if !said.contains("Watchdog timeout") {
         return Err("it was restarted, and not by the watchdog".to_owned());
@@ -196,7 +212,7 @@ fn bad_configuration() -> Outcome<String> {
 }
 
 fn stop() -> Outcome<String> {
-    let (_, took) = timed(|| systemctl(&["stop", DAEMON]))?;
+    let (_, took) = timed(|| systemctl(&["stop", "gatewayd.socket", DAEMON]))?;
     let result = property(DAEMON, "Result")?;
     let code = property(DAEMON, "ExecMainStatus")?;
     // The profiling service tries to connect meanwhile.
@@ -230,7 +246,9 @@ fn errors() -> Outcome<String> {
         let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "-p", "warning", "-u", unit])?;
         found.extend(said.lines().map(str::to_owned));
         let own = journal(unit)?;
-        found.extend(own.lines().filter(|it| it.contains("ERROR") || it.contains("panicked")).map(str::to_owned));
+        found.extend(
+            own.lines().filter(|it| it.contains("ERROR") || it.contains("panicked")).map(str::to_owned),
+        );
     }
     found.retain(|line| !line.is_empty() && !provoked.iter().any(|it| line.contains(it)));
     found.sort();
