@@ -35,7 +35,8 @@ impl Launch {
     /// The findings, where the file cannot be used.
     pub fn load(path: &Path) -> Result<(Self, Findings), Findings> {
         let loaded = Config::read(path).and_then(|text| Ok((Config::parse(&text, path)?, text)));
-        crate::log::start(loaded.as_ref().map_or(&LogPart::default(), |((config, _), _)| &config.log));
+        let log = loaded.as_ref().map_or_else(|_| LogPart::default(), |((config, _), _)| config.log.clone());
+        crate::log::start(&log);
         let mut passed = Passed::from_env();
         let keep = Keep::open(&mut passed);
         let ((config, warnings), text, fallback) = match loaded {
