@@ -1,6 +1,9 @@
 //! The real binary under a service manager that this test plays: readiness, reload, descriptors handed over and kept.
 
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, IoSliceMut, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription}
 use gatewayd::control::{Answer, Request, Status};
 use ota::stage::TraceId;
 use ota::uptane::UtcTime;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, kill_process};
 
 const VIN: &str = "LSVAG2180E2100001";
@@ -23,6 +27,8 @@ struct Manager {
     directory: tempfile::TempDir,
     notify: UnixDatagram,
     listener: UnixListener,
+    /// The fd store.
+    kept: BTreeMap<String, OwnedFd>,
     child: Option<Child>,
 }
 
@@ -45,26 +51,33 @@ impl Manager {
         let notify = UnixDatagram::bind(dir.join("notify")).expect("a socket");
         notify.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let listener = UnixListener::bind(dir.join("control.sock")).expect("a socket");
-        Self { directory, notify, listener, child: None }
+        Self { directory, notify, listener, kept: BTreeMap::new(), child: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Starts the service with the listener as its descriptor 3, called `control`.
+    /// Starts the service with the listener as its descriptor 3, called `control`, and with what it left behind as
+    /// descriptor 4, called `state`.
     fn start(&mut self) {
         let listener: OwnedFd = self.listener.try_clone().expect("a descriptor").into();
         // The shell knows its own process id before the service replaces it; safe Rust does not.
-        let script = "LISTEN_PID=$$ exec \"$0\" run --config \"$1\" 3<&0";
+        let kept = self.kept.get("state").map(|it| it.try_clone().expect("a descriptor"));
+        let (script, names) = match &kept {
+            Some(_) => {
+                ("LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" run --config \"$1\" 3<&0 4<&1", "control:state")
+            }
+            None => ("LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" run --config \"$1\" 3<&0", "control"),
+        };
         let child = Command::new("/bin/sh")
             .args(["-c", script, env!("CARGO_BIN_EXE_gatewayd")])
             .arg(self.path("gatewayd.toml"))
             .env("NOTIFY_SOCKET", self.path("notify"))
-            .env("LISTEN_FDS", "1")
-            .env("LISTEN_FDNAMES", "control")
+            .env("LISTEN_FDNAMES", names)
             .stdin(Stdio::from(listener))
-            .stderr(Stdio::null())
+            .stdout(kept.map_or_else(Stdio::null, Stdio::from))
+            .stderr(File::create(self.path("log")).expect("a file"))
             .spawn()
             .expect("a shell");
         self.child = Some(child);
@@ -80,13 +93,23 @@ impl Manager {
     }
 
     /// Notifications up to one that holds `wanted`.
-    fn told(&self, wanted: &str) -> Vec<String> {
+    fn told(&mut self, wanted: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut all = Vec::new();
         let mut buffer = [0; 4096];
         while Instant::now() < deadline {
-            let len = self.notify.recv(&mut buffer).expect("a notification in time");
-            all.push(String::from_utf8_lossy(&buffer[..len]).into_owned());
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+            let mut passed = RecvAncillaryBuffer::new(&mut space);
+            let slices = &mut [IoSliceMut::new(&mut buffer)];
+            let received = recvmsg(&self.notify, slices, &mut passed, RecvFlags::CMSG_CLOEXEC);
+            let len = received.expect("a notification in time").bytes;
+            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            for message in passed.drain() {
+                let RecvAncillaryMessage::ScmRights(fds) = message else { continue };
+                let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).expect("a name");
+                self.kept.extend(fds.map(|fd| (name.to_owned(), fd)));
+            }
+            all.push(text);
             if all.last().is_some_and(|it| it.contains(wanted)) {
                 return all;
             }
@@ -95,9 +118,13 @@ impl Manager {
     }
 
     fn connect(&self) -> UnixStream {
+        self.ask(&Request::Status)
+    }
+
+    fn ask(&self, request: &Request) -> UnixStream {
         let mut stream = UnixStream::connect(self.path("control.sock")).expect("somebody listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let line = serde_json::to_string(&Request::Status).expect("encodes");
+        let line = serde_json::to_string(request).expect("encodes");
         stream.write_all(format!("{line}\n").as_bytes()).expect("written");
         stream
     }
@@ -253,4 +280,33 @@ fn a_start_that_cannot_succeed_says_why_to_those_who_wait() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_crash_keeps_the_promise_to_look_and_the_configuration_that_was_in_force() {
+    let mut manager = Manager::new();
+    manager.start();
+    manager.told("READY=1");
+    let before = status(manager.connect());
+    assert_eq!(before.generation, 1);
+    // Nobody answers there, so the look is under way for seconds.
+    assert_eq!(answer(manager.ask(&Request::Check)), Answer::Ok);
+    status(manager.connect());
+    manager.edit("[state]", "[state");
+    manager.signal(Signal::KILL);
+    assert_eq!(manager.wait(), None);
+
+    manager.start();
+    let told = manager.told("READY=1");
+    assert!(told.last().is_some_and(|it| it.contains("before the crash stays in force")), "{told:?}");
+    let after = status(manager.connect());
+    assert_eq!((after.boot, after.generation), (before.boot + 1, 2));
+    assert!(after.configuration.fallback);
+    let log = std::fs::read_to_string(manager.path("log")).expect("a log");
+    assert!(log.contains("was promised before the restart"), "{log}");
+
+    manager.signal(Signal::TERM);
+    assert_eq!(manager.wait(), Some(0));
+    manager.start();
+    assert_eq!(manager.wait(), Some(78), "a person who starts it gets what is in the file");
 }

@@ -114,8 +114,9 @@ fn first(findings: &Findings) -> String {
     text.lines().next().unwrap_or_default().chars().take(MAX_REFUSAL).collect()
 }
 
-/// The keys that differ, with their sections before them; lists as a whole.
-fn differences(one: &Table, other: &Table) -> Vec<String> {
+/// The keys that differ, with their sections before them (`mqtt.url`); lists (`bus`, `ecu`) as a whole. A key that is left
+/// out differs from one that states its default.
+pub fn differences(one: &Table, other: &Table) -> Vec<String> {
     let mut found = Vec::new();
     compare("", one, other, &mut found);
     found
