@@ -222,7 +222,7 @@ fn judge(count: u32, field: &Field, load: Load, mut tally: Tally, report: &mut R
     }
     let again: u64 =
         Field::serials().map(|it| field.erasures(it)).sum::<Outcome<u64>>()? - 2 * field.campaigns;
-    say(&format!("      {again} erasures were repeated because the daemon died before the first block"));
+    say(&format!("      {again} erasures were repeated, none of them after a block was seen to be taken"));
     say(&format!(
         "      {} questions answered, {refused} refused, {cut} cut by {kills} kills; {} events, {} telemetry blocks; \
          {} campaigns to 2 ECUs",
