@@ -81,6 +81,9 @@ pub struct CheckArgs {
     /// Say what a rule asks, why, and show an example.
     #[arg(long, value_name = "RULE-ID")]
     pub explain: Option<String>,
+    /// Only what keeps the daemon from starting; no rule is asked. `systemctl reload` asks this first.
+    #[arg(long, requires = "config", conflicts_with_all = ["rules", "root", "units", "json"])]
+    pub syntax: bool,
     /// List all rules.
     #[arg(long)]
     pub list: bool,

@@ -7,6 +7,7 @@ use topology::report::Report;
 use topology::{Demand, Placement, Role, Topology, affinity};
 
 use crate::cli::CheckArgs;
+use crate::config::Config;
 use crate::policy::{self, Options, table};
 
 /// The hardware (or what an hwloc XML file describes) and the placement, as text or JSON.
@@ -60,6 +61,12 @@ pub fn check(args: &CheckArgs) -> Checked {
     let Some(config) = &args.config else {
         return Checked::Clean(if args.list { table::list() } else { table::document() });
     };
+    if args.syntax {
+        return match Config::load(config) {
+            Ok((_, warnings)) => Checked::Clean(warnings.to_string()),
+            Err(findings) => Checked::Errors(findings.to_string()),
+        };
+    }
     let options = Options { root: args.root.clone(), units: args.units.clone(), rules: args.rules.clone() };
     match policy::review(config, &options) {
         Err(error) => Checked::Failed(error.to_string()),

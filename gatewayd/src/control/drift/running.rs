@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use topology::Role;
 
-use crate::config::{Config, sha256};
+use crate::config::{Config, Source, sha256};
 use crate::policy::document;
 use crate::runtime::Layout;
 
@@ -88,18 +88,23 @@ impl Baseline {
             ..Running::default()
         };
         let mut baseline = Self { running };
-        baseline.configuration(config);
+        baseline.source(&config.source);
+        baseline.reloaded(config, |_| true);
+        baseline.running.links = links(config);
         baseline
     }
 
-    /// A configuration is in force from now on.
-    pub fn configuration(&mut self, config: &Config) {
-        let source = &config.source;
-        self.running.configuration = FileState { path: source.path.clone(), sha256: source.sha256.clone() };
+    /// The keys that `is_live` names are in force from now on, and the files that they name.
+    pub fn reloaded(&mut self, config: &Config, is_live: impl Fn(&str) -> bool) {
         // A configuration always has a JSON form: its keys are texts.
-        self.running.values = document::flat(&serde_json::to_value(config).unwrap_or_default());
-        self.running.files = anchors(config);
-        self.running.links = links(config);
+        let values = document::flat(&serde_json::to_value(config).unwrap_or_default());
+        replace(&mut self.running.values, values, &is_live);
+        replace(&mut self.running.files, anchors(config), &is_live);
+    }
+
+    /// Everything that this file says is in force.
+    pub fn source(&mut self, source: &Source) {
+        self.running.configuration = FileState { path: source.path.clone(), sha256: source.sha256.clone() };
     }
 
     /// The same, with what may have changed since: the program's file and the threads' CPUs.
@@ -113,6 +118,11 @@ impl Baseline {
         }
         running
     }
+}
+
+fn replace<T>(old: &mut BTreeMap<String, T>, new: BTreeMap<String, T>, which: impl Fn(&str) -> bool) {
+    old.retain(|key, _| !which(key));
+    old.extend(new.into_iter().filter(|(key, _)| which(key)));
 }
 
 /// What the kernel keeps of a thread's name: 15 bytes.
@@ -181,6 +191,24 @@ mod tests {
         });
         let cpus = thread.unwrap().join().unwrap().expect("the thread sees itself");
         assert!(cpus.starts_with(|c: char| c.is_ascii_digit()), "{cpus}");
+    }
+
+    #[test]
+    fn a_reload_changes_live_keys_and_their_files_only() {
+        let parse = |text: &str| Config::parse(text, Path::new("gatewayd.toml")).expect("it parses").0;
+        let text = crate::config::reference::TEXT;
+        let mut baseline = Baseline::default();
+        baseline.reloaded(&parse(text), |_| true);
+        let before = baseline.running.clone();
+        let changed = text.replace("attempts = 6", "attempts = 7").replace("outbox = 4096", "outbox = 100");
+        baseline.reloaded(&parse(&changed), |key| key.starts_with("cloud."));
+        let differing: Vec<_> = before
+            .values
+            .iter()
+            .filter(|(key, value)| baseline.running.values.get(*key) != Some(value))
+            .collect();
+        assert_eq!(differing, [(&"cloud.attempts".to_owned(), &Value::from(6))]);
+        assert_eq!(before.files, baseline.running.files);
     }
 
     #[test]
