@@ -45,6 +45,10 @@ bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 
 bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+
+bench-ct: ## Whether the time of what touches a secret depends on it
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size
@@ -64,5 +68,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-telemetry fuzz fuzz-smoke \
+.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-ct bench-telemetry fuzz fuzz-smoke \
 	check-yocto check-units ci
