@@ -68,7 +68,7 @@ fuzz: ## Every fuzz target for SECONDS=60 each
 fuzz-smoke: ## Every fuzz target for ten seconds
 	@scripts/fuzz 10
 
-check-yocto: ## The layer against the tree: crates, licences, units
+check-yocto: ## The Yocto layer against the tree; with OE_CORE= BITBAKE= also against bitbake
 	@scripts/check-yocto
 
 check-units: ## The systemd units: verify, exposure score

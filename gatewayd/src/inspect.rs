@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use topology::report::Report;
-use topology::{Demand, Placement, Role, Topology, affinity};
+use topology::{Demand, Placement, Role, Topology, TopologyError};
 
 use crate::cli::CheckArgs;
 use crate::config::Config;
@@ -16,13 +16,8 @@ use crate::policy::{self, Options, table};
 /// A sentence for the user.
 pub fn topology(xml: Option<&Path>, json: bool, buses: u16) -> Result<String, String> {
     let topology = match xml {
-        Some(path) => Topology::from_hwloc_xml_file(path).map_err(|error| crate::bus::chain(&error))?,
-        None => {
-            let allowed = affinity::allowed_cpus().map_err(|error| error.to_string())?;
-            Topology::from_hwloc(&allowed)
-                .or_else(|_| Topology::detect())
-                .map_err(|error| crate::bus::chain(&error))?
-        }
+        Some(path) => described(path)?,
+        None => hardware().map_err(|error| crate::bus::chain(&error))?,
     };
     let demands = [
         Demand::new(Role::ControlLoop, 1),
@@ -75,4 +70,29 @@ pub fn check(args: &CheckArgs) -> Checked {
             if review.has_errors() { Checked::Errors(text) } else { Checked::Clean(text) }
         }
     }
+}
+
+/// The hardware this runs on: through hwloc where the build has it and it works, through sysfs where not.
+pub(crate) fn hardware() -> Result<Topology, TopologyError> {
+    #[cfg(feature = "hwloc")]
+    {
+        let allowed = topology::affinity::allowed_cpus().map_err(TopologyError::Allowed)?;
+        match Topology::from_hwloc(&allowed) {
+            Ok(topology) => return Ok(topology),
+            Err(error) => tracing::info!(%error, "hwloc does not describe this machine; reading sysfs"),
+        }
+    }
+    Topology::detect()
+}
+
+/// What an hwloc XML file describes.
+#[cfg(feature = "hwloc")]
+fn described(path: &Path) -> Result<Topology, String> {
+    Topology::from_hwloc_xml_file(path).map_err(|error| crate::bus::chain(&error))
+}
+
+/// What an hwloc XML file describes: nothing, in a build that cannot read one.
+#[cfg(not(feature = "hwloc"))]
+fn described(path: &Path) -> Result<Topology, String> {
+    Err(format!("this gatewayd was built without hwloc and cannot read {}", path.display()))
 }

@@ -9,7 +9,7 @@ use crypto_offload::job::{Cipher, SecretKey};
 use ota::journal::Banks;
 use ota::uptane::verify::{TrustedMetadata, TrustedRepository};
 use tokio::sync::mpsc;
-use topology::{Role, Topology, affinity};
+use topology::{Role, Topology};
 use zeroize::Zeroizing;
 
 use super::StartError;
@@ -160,14 +160,7 @@ pub(super) fn mqtt(config: &Config, topics: &Topics) -> Result<MqttConfig, Start
     })
 }
 
-/// The hardware, through hwloc where it works, through sysfs where it does not.
+/// The hardware of this machine.
 pub(super) fn topology() -> Result<Topology, StartError> {
-    let allowed = affinity::allowed_cpus().map_err(wrong)?;
-    match Topology::from_hwloc(&allowed) {
-        Ok(topology) => Ok(topology),
-        Err(error) => {
-            tracing::info!(%error, "hwloc does not describe this machine; reading sysfs");
-            Topology::detect().map_err(wrong)
-        }
-    }
+    crate::inspect::hardware().map_err(wrong)
 }
