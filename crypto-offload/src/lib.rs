@@ -44,6 +44,8 @@
     reason = "an error is the rare case and carries both digests of a mismatch"
 )]
 
+#[cfg(feature = "signing")]
+pub mod certificate;
 #[cfg(feature = "software")]
 pub mod engine;
 pub mod job;
@@ -57,3 +59,5 @@ pub mod signing;
 pub mod software;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -5,6 +5,9 @@
 const INTEGER: u8 = 0x02;
 /// Tag of a BIT STRING.
 const BIT_STRING: u8 = 0x03;
+/// Tag of an OCTET STRING.
+#[cfg(feature = "tls")]
+const OCTET_STRING: u8 = 0x04;
 /// Tag of a NULL.
 const NULL: u8 = 0x05;
 /// Tag of an OBJECT IDENTIFIER.
@@ -56,6 +59,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn octet_string(&mut self) -> Option<&'a [u8]> {
+        self.element(OCTET_STRING)
+    }
+
+    /// What stands under the constructed, context-specific tag `number`, where that comes next.
+    #[cfg(feature = "tls")]
+    pub(crate) fn context(&mut self, number: u8) -> Option<Self> {
+        self.element(0xa0 | number).map(Self)
+    }
+
+    /// Leaves out what stands under the context-specific tag `number`, constructed or not, where that comes next.
+    #[cfg(feature = "tls")]
+    pub(crate) fn skip_context(&mut self, number: u8) {
+        if self.element(0xa0 | number).is_none() {
+            let _ = self.element(0x80 | number);
+        }
+    }
+
     fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (&found, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
@@ -103,7 +125,7 @@ pub(crate) fn read_signature(der: &[u8]) -> Option<[u8; 64]> {
 }
 
 /// The DER form of the signature `r || s`.
-#[cfg(any(feature = "signing", all(test, feature = "software")))]
+#[cfg(any(feature = "signing", feature = "tls", all(test, feature = "software")))]
 pub(crate) fn write_signature(both: &[u8; 64]) -> Vec<u8> {
     let (r, s) = both.split_at(32);
     sequence(&[write_unsigned_integer(r), write_unsigned_integer(s)].concat())
@@ -124,14 +146,15 @@ pub(crate) fn bit_string(octets: &[u8]) -> Vec<u8> {
     write(BIT_STRING, &[&[0], octets].concat())
 }
 
-#[cfg(any(feature = "signing", all(test, feature = "software")))]
+#[cfg(any(feature = "signing", feature = "tls", all(test, feature = "software")))]
 fn write_unsigned_integer(number: &[u8]) -> Vec<u8> {
     let zeros = number.iter().take_while(|&&octet| octet == 0).count().min(number.len() - 1);
     let octets = &number[zeros..];
     if octets[0] & 0x80 == 0 { write(INTEGER, octets) } else { write(INTEGER, &[&[0], octets].concat()) }
 }
 
-fn write(tag: u8, contents: &[u8]) -> Vec<u8> {
+/// One element. `contents` is shorter than 64 KiB.
+pub(crate) fn write(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     // Only our own short structures are written.
     match (u8::try_from(contents.len()), u16::try_from(contents.len())) {

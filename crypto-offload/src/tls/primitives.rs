@@ -1,0 +1,253 @@
+//! The one file that knows which code computes SM2, SM3 and SM4 for TLS. All other files of this module say what is
+//! computed, this one says by whom.
+
+use aes_gcm::aead::consts::{U12, U16};
+use aes_gcm::aead::{AeadInOut, Nonce, Tag};
+use aes_gcm::{AesGcm, KeyInit};
+use sm2::dsa::signature::Verifier as _;
+use sm2::dsa::signature::hazmat::PrehashSigner as _;
+use sm2::elliptic_curve::point::AffineCoordinates as _;
+use sm2::elliptic_curve::sec1::ToSec1Point as _;
+use sm3::Digest as _;
+use sm4::cipher::BlockCipherEncrypt as _;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// Bytes of an SM4 key (GB/T 32907).
+pub(super) const KEY_LEN: usize = 16;
+/// Bytes of an authentication tag, for both suites (RFC 8998 clause 2).
+pub(super) const TAG_LEN: usize = 16;
+/// Bytes of a nonce (RFC 8446 clause 5.3).
+pub(super) const NONCE_LEN: usize = 12;
+/// Bytes of an SM3 digest (GB/T 32905).
+pub(super) const DIGEST_LEN: usize = 32;
+/// Bytes of an uncompressed point (SEC 1 clause 2.3.3).
+pub(super) const POINT_LEN: usize = 65;
+
+/// What was to be opened is not genuine, or what was to be sealed is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused;
+
+/// A keyed AEAD with 12-byte nonces and 16-byte tags, in place.
+pub(super) trait Aead: Send + Sync {
+    /// Encrypts `data`; the tag covers `aad` too.
+    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_LEN], Refused>;
+
+    /// Decrypts `data` when the tag is right. When not, what `data` holds is not to be used.
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused>;
+}
+
+/// One SM4 key schedule.
+pub(super) struct Sm4(sm4::Sm4);
+
+impl Sm4 {
+    pub(super) fn new(key: &[u8; KEY_LEN]) -> Self {
+        Self(sm4::Sm4::new(key.into()))
+    }
+
+    pub(super) fn encrypt_block(&self, block: &mut [u8; 16]) {
+        self.0.encrypt_block(block.into());
+    }
+}
+
+/// SM4-GCM (RFC 8998 clause 2.1; SP 800-38D).
+pub(super) struct Sm4Gcm(Box<AesGcm<sm4::Sm4, U12>>);
+
+impl Sm4Gcm {
+    pub(super) fn new(key: &[u8; KEY_LEN]) -> Self {
+        Self(Box::new(AesGcm::new(key.into())))
+    }
+}
+
+impl Aead for Sm4Gcm {
+    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_LEN], Refused> {
+        let nonce = Nonce::<AesGcm<sm4::Sm4, U12>>::from(*nonce);
+        self.0.encrypt_inout_detached(&nonce, aad, data.into()).map(Into::into).map_err(|_| Refused)
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused> {
+        let nonce = Nonce::<AesGcm<sm4::Sm4, U12>>::from(*nonce);
+        let tag = Tag::<AesGcm<sm4::Sm4, U12, U16>>::from(*tag);
+        self.0.decrypt_inout_detached(&nonce, aad, data.into(), &tag).map_err(|_| Refused)
+    }
+}
+
+/// SM4-CCM (RFC 8998 clause 2.2; SP 800-38C with a 3-byte length field).
+pub(super) struct Sm4Ccm(Sm4);
+
+impl Sm4Ccm {
+    /// Bytes of the length field, which leaves 12 for the nonce.
+    const LENGTH_LEN: u8 = 3;
+    /// The most that three bytes can say, and more than any record or packet has.
+    const MAX_DATA: usize = (1 << 24) - 1;
+    /// Longer additional data has another encoding, which no record or packet needs.
+    const MAX_AAD: usize = 0xFEFF;
+
+    pub(super) fn new(key: &[u8; KEY_LEN]) -> Self {
+        Self(Sm4::new(key))
+    }
+
+    fn check(aad: &[u8], data: &[u8]) -> Result<(), Refused> {
+        if data.len() > Self::MAX_DATA || aad.len() > Self::MAX_AAD { Err(Refused) } else { Ok(()) }
+    }
+
+    /// The counter block for `counter`.
+    fn counter(nonce: &[u8; NONCE_LEN], counter: u32) -> [u8; 16] {
+        let mut block = [0; 16];
+        block[0] = Self::LENGTH_LEN - 1;
+        block[1..13].copy_from_slice(nonce);
+        block[13..].copy_from_slice(&counter.to_be_bytes()[1..]);
+        block
+    }
+
+    fn crypt(&self, nonce: &[u8; NONCE_LEN], data: &mut [u8]) {
+        for (piece, counter) in data.chunks_mut(16).zip(1..) {
+            let mut stream = Self::counter(nonce, counter);
+            self.0.encrypt_block(&mut stream);
+            piece.iter_mut().zip(stream).for_each(|(octet, mask)| *octet ^= mask);
+        }
+    }
+
+    /// The tag over plain `data`.
+    fn tag(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &[u8]) -> [u8; TAG_LEN] {
+        // The first block holds the length where counter blocks count (both fit: `check`).
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let mut chain = Self::counter(nonce, len);
+        // 16-byte tag, with or without additional data.
+        chain[0] |= 7 << 3 | u8::from(!aad.is_empty()) << 6;
+        self.0.encrypt_block(&mut chain);
+        if !aad.is_empty() {
+            let len = u16::try_from(aad.len()).unwrap_or(u16::MAX).to_be_bytes();
+            self.absorb(&mut chain, len.iter().chain(aad));
+        }
+        self.absorb(&mut chain, data.iter());
+        let mut mask = Self::counter(nonce, 0);
+        self.0.encrypt_block(&mut mask);
+        chain.iter_mut().zip(mask).for_each(|(octet, mask)| *octet ^= mask);
+        chain
+    }
+
+    /// CBC-MAC, zero padded.
+    fn absorb<'a>(&self, chain: &mut [u8; 16], octets: impl Iterator<Item = &'a u8>) {
+        let mut at = 0;
+        for octet in octets {
+            chain[at] ^= octet;
+            at += 1;
+            if at == 16 {
+                self.0.encrypt_block(chain);
+                at = 0;
+            }
+        }
+        if at > 0 {
+            self.0.encrypt_block(chain);
+        }
+    }
+}
+
+impl Aead for Sm4Ccm {
+    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_LEN], Refused> {
+        Self::check(aad, data)?;
+        let tag = self.tag(nonce, aad, data);
+        self.crypt(nonce, data);
+        Ok(tag)
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused> {
+        Self::check(aad, data)?;
+        self.crypt(nonce, data);
+        let genuine = self.tag(nonce, aad, data).ct_eq(tag);
+        if bool::from(genuine) { Ok(()) } else { Err(Refused) }
+    }
+}
+
+/// A running SM3.
+#[derive(Clone)]
+pub(super) struct Sm3(sm3::Sm3);
+
+impl Sm3 {
+    pub(super) fn new() -> Self {
+        Self(sm3::Sm3::new())
+    }
+
+    pub(super) fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    pub(super) fn finish(self) -> [u8; DIGEST_LEN] {
+        self.0.finalize().into()
+    }
+}
+
+/// The x coordinate of `scalar` times `point`, or `None` where `point` is not on the curve.
+pub(super) fn sm2_agree(scalar: &Sm2Scalar, point: &[u8; POINT_LEN]) -> Option<Zeroizing<[u8; 32]>> {
+    let point = sm2::PublicKey::from_sec1_bytes(point).ok()?;
+    let shared = point.to_projective() * *scalar.0.to_nonzero_scalar();
+    Some(Zeroizing::new(shared.to_affine().x().into()))
+}
+
+/// Whether `signature` (`r || s`) is one over `message` by `point` under `user_id`.
+pub(super) fn sm2_verify(
+    user_id: &str,
+    point: &[u8; POINT_LEN],
+    message: &[u8],
+    signature: &[u8; 64],
+) -> bool {
+    let key = sm2::dsa::VerifyingKey::from_sec1_bytes(user_id, point);
+    let signature = sm2::dsa::Signature::from_slice(signature);
+    matches!((key, signature), (Ok(key), Ok(signature)) if key.verify(message, &signature).is_ok())
+}
+
+/// A private SM2 scalar, wiped when dropped.
+pub(super) struct Sm2Scalar(sm2::SecretKey);
+
+impl Sm2Scalar {
+    /// `None` when the number is zero or not below the group order less one (GB/T 32918.2 clause 5.2).
+    pub(super) fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
+        sm2::SecretKey::from_slice(bytes).ok().map(Self)
+    }
+
+    /// A new one.
+    pub(super) fn generate() -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        // A draw outside of 1 to n - 1 happens once in 2^32.
+        for _ in 0..8 {
+            getrandom::fill(&mut *bytes).ok()?;
+            if let Some(scalar) = Self::from_bytes(&bytes) {
+                return Some(scalar);
+            }
+        }
+        None
+    }
+
+    pub(super) fn public_point(&self) -> [u8; POINT_LEN] {
+        let mut point = [0; POINT_LEN];
+        // An uncompressed point of this curve has 65 bytes.
+        point.copy_from_slice(self.0.public_key().to_sec1_point(false).as_bytes());
+        point
+    }
+
+    /// `r || s` over the digest `e` of GB/T 32918.2 clause 6.1.
+    pub(super) fn sign_digest(&self, digest: &[u8; DIGEST_LEN]) -> Option<[u8; 64]> {
+        let key = sm2::dsa::SigningKey::new("", &self.0).ok()?;
+        let signature: sm2::dsa::Signature = key.sign_prehash(digest).ok()?;
+        Some(signature.to_bytes().into())
+    }
+}
