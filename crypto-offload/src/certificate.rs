@@ -124,11 +124,7 @@ pub fn issue(
     Ok(der::sequence(&[body, algorithm, der::bit_string(&signature)].concat()))
 }
 
-fn extensions(
-    usage: &Usage,
-    subject: &PublicKey,
-    issuer: &PublicKey,
-) -> Result<Vec<u8>, CertificateError> {
+fn extensions(usage: &Usage, subject: &PublicKey, issuer: &PublicKey) -> Result<Vec<u8>, CertificateError> {
     let mut list = vec![
         extension(SUBJECT_KEY_IDENTIFIER, false, &der::write(OCTET_STRING, &key_identifier(subject))),
         extension(

@@ -4,7 +4,7 @@ use rustls::crypto::{ActiveKeyExchange, GetRandomFailed, SharedSecret, Supported
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
-use super::primitives::{POINT_LEN, Sm2Scalar, sm2_agree};
+use crate::sm2::{PublicKey, SecretKey};
 
 /// `curveSM2` in the registry of TLS supported groups.
 pub const CURVE_SM2: NamedGroup = NamedGroup::Unknown(41);
@@ -15,9 +15,10 @@ pub(super) struct CurveSm2;
 
 impl SupportedKxGroup for CurveSm2 {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let scalar = Sm2Scalar::generate().ok_or(GetRandomFailed)?;
-        let share = scalar.public_point();
-        Ok(Box::new(Exchange { scalar, share }))
+        let secret =
+            SecretKey::generate(|bytes: &mut [u8]| getrandom::fill(bytes)).map_err(|_| GetRandomFailed)?;
+        let share = secret.public_key().to_uncompressed();
+        Ok(Box::new(Exchange { secret, share }))
     }
 
     fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
@@ -34,16 +35,14 @@ impl SupportedKxGroup for CurveSm2 {
 }
 
 struct Exchange {
-    scalar: Sm2Scalar,
-    share: [u8; POINT_LEN],
+    secret: SecretKey,
+    share: [u8; 65],
 }
 
 impl ActiveKeyExchange for Exchange {
     fn complete(self: Box<Self>, peer_pub_key: &[u8]) -> Result<SharedSecret, Error> {
-        let point = peer_pub_key.try_into().ok().filter(|point: &&[u8; POINT_LEN]| point[0] == 4);
-        let secret = point.and_then(|point| sm2_agree(&self.scalar, point));
-        let secret = secret.ok_or(PeerMisbehaved::InvalidKeyShare)?;
-        Ok(SharedSecret::from(&secret[..]))
+        let peer = PublicKey::from_uncompressed(peer_pub_key).map_err(|_| PeerMisbehaved::InvalidKeyShare)?;
+        Ok(SharedSecret::from(&self.secret.agree(&peer)[..]))
     }
 
     fn pub_key(&self) -> &[u8] {

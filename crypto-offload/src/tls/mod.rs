@@ -9,7 +9,6 @@
 mod group;
 mod hash;
 mod key;
-mod key_der;
 mod policy;
 mod primitives;
 mod quic;
@@ -22,7 +21,7 @@ use rustls::{CipherSuite, SupportedCipherSuite, Tls13CipherSuite};
 pub use self::group::CURVE_SM2;
 pub use self::key::{SignerError, Sm2Signer, Sm2SigningKey, SoftwareSigner};
 pub use self::policy::{Family, Negotiated, PolicyViolation, Suites, UnknownSuites};
-pub use self::signature::{HANDSHAKE_USER_ID, SM2SIG_SM3};
+pub use self::signature::SM2SIG_SM3;
 
 /// The suite with SM4-GCM (RFC 8998 clause 2).
 pub const TLS_SM4_GCM_SM3: CipherSuite = CipherSuite::Unknown(0x00c6);
@@ -62,8 +61,6 @@ static SM2_SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     mapping: &[(SM2SIG_SM3, &[&signature::HANDSHAKE])],
 };
 
-static SM2_KEYS: key::Keys = key::Keys { others: None };
-
 /// SM suites, curveSM2 and SM2 signatures, and nothing else. Random numbers are the operating system's, by way of
 /// AWS-LC.
 pub fn sm_provider() -> CryptoProvider {
@@ -74,7 +71,7 @@ pub fn sm_provider() -> CryptoProvider {
         ],
         kx_groups: vec![&group::CurveSm2],
         signature_verification_algorithms: SM2_SIGNATURES,
-        key_provider: &SM2_KEYS,
+        key_provider: &key::Sm2Keys,
         ..aws_lc_rs::default_provider()
     }
 }

@@ -160,7 +160,8 @@ impl Negotiated {
     /// [`PolicyViolation`] when they are not.
     pub fn check(&self, policy: Suites) -> Result<Family, PolicyViolation> {
         let family = if is_sm4(self.suite) { Family::Sm } else { Family::International };
-        let one = (self.group == CURVE_SM2) == (family == Family::Sm) && self.peer.is_none_or(|it| it == family);
+        let one =
+            (self.group == CURVE_SM2) == (family == Family::Sm) && self.peer.is_none_or(|it| it == family);
         if one && policy.families().contains(&family) {
             Ok(family)
         } else {

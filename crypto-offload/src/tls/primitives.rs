@@ -1,17 +1,12 @@
-//! The one file that knows which code computes SM2, SM3 and SM4 for TLS. All other files of this module say what is
+//! The one file that knows which code computes SM3 and SM4 for TLS. All other files of this module say what is
 //! computed, this one says by whom.
 
 use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::aead::{AeadInOut, Nonce, Tag};
 use aes_gcm::{AesGcm, KeyInit};
-use sm2::dsa::signature::Verifier as _;
-use sm2::dsa::signature::hazmat::PrehashSigner as _;
-use sm2::elliptic_curve::point::AffineCoordinates as _;
-use sm2::elliptic_curve::sec1::ToSec1Point as _;
 use sm3::Digest as _;
 use sm4::cipher::BlockCipherEncrypt as _;
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 /// Bytes of an SM4 key (GB/T 32907).
 pub(super) const KEY_LEN: usize = 16;
@@ -21,8 +16,6 @@ pub(super) const TAG_LEN: usize = 16;
 pub(super) const NONCE_LEN: usize = 12;
 /// Bytes of an SM3 digest (GB/T 32905).
 pub(super) const DIGEST_LEN: usize = 32;
-/// Bytes of an uncompressed point (SEC 1 clause 2.3.3).
-pub(super) const POINT_LEN: usize = 65;
 
 /// What was to be opened is not genuine, or what was to be sealed is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,61 +186,5 @@ impl Sm3 {
 
     pub(super) fn finish(self) -> [u8; DIGEST_LEN] {
         self.0.finalize().into()
-    }
-}
-
-/// The x coordinate of `scalar` times `point`, or `None` where `point` is not on the curve.
-pub(super) fn sm2_agree(scalar: &Sm2Scalar, point: &[u8; POINT_LEN]) -> Option<Zeroizing<[u8; 32]>> {
-    let point = sm2::PublicKey::from_sec1_bytes(point).ok()?;
-    let shared = point.to_projective() * *scalar.0.to_nonzero_scalar();
-    Some(Zeroizing::new(shared.to_affine().x().into()))
-}
-
-/// Whether `signature` (`r || s`) is one over `message` by `point` under `user_id`.
-pub(super) fn sm2_verify(
-    user_id: &str,
-    point: &[u8; POINT_LEN],
-    message: &[u8],
-    signature: &[u8; 64],
-) -> bool {
-    let key = sm2::dsa::VerifyingKey::from_sec1_bytes(user_id, point);
-    let signature = sm2::dsa::Signature::from_slice(signature);
-    matches!((key, signature), (Ok(key), Ok(signature)) if key.verify(message, &signature).is_ok())
-}
-
-/// A private SM2 scalar, wiped when dropped.
-pub(super) struct Sm2Scalar(sm2::SecretKey);
-
-impl Sm2Scalar {
-    /// `None` when the number is zero or not below the group order less one (GB/T 32918.2 clause 5.2).
-    pub(super) fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
-        sm2::SecretKey::from_slice(bytes).ok().map(Self)
-    }
-
-    /// A new one.
-    pub(super) fn generate() -> Option<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        // A draw outside of 1 to n - 1 happens once in 2^32.
-        for _ in 0..8 {
-            getrandom::fill(&mut *bytes).ok()?;
-            if let Some(scalar) = Self::from_bytes(&bytes) {
-                return Some(scalar);
-            }
-        }
-        None
-    }
-
-    pub(super) fn public_point(&self) -> [u8; POINT_LEN] {
-        let mut point = [0; POINT_LEN];
-        // An uncompressed point of this curve has 65 bytes.
-        point.copy_from_slice(self.0.public_key().to_sec1_point(false).as_bytes());
-        point
-    }
-
-    /// `r || s` over the digest `e` of GB/T 32918.2 clause 6.1.
-    pub(super) fn sign_digest(&self, digest: &[u8; DIGEST_LEN]) -> Option<[u8; 64]> {
-        let key = sm2::dsa::SigningKey::new("", &self.0).ok()?;
-        let signature: sm2::dsa::Signature = key.sign_prehash(digest).ok()?;
-        Some(signature.to_bytes().into())
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use crypto_offload::sm2::{PublicKey, SecretKey, Signature, UserId};
 use crypto_offload::tls::{
     CURVE_SM2, Family, Negotiated, SignerError, Sm2Signer, Sm2SigningKey, SoftwareSigner, Suites,
     TLS_SM4_CCM_SM3, TLS_SM4_GCM_SM3, sm_provider,
 };
 use rustls::client::Resumption;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, NamedGroup};
 
@@ -117,22 +117,21 @@ struct Token {
 }
 
 impl Sm2Signer for Token {
-    fn public_point(&self) -> [u8; 65] {
-        self.inner.public_point()
+    fn public_key(&self) -> PublicKey {
+        self.inner.public_key()
     }
 
-    fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], SignerError> {
+    fn sign(&self, user_id: UserId<'_>, message: &[u8]) -> Result<Signature, SignerError> {
         let mut left = self.answers.lock().unwrap();
-        *left = left.checked_sub(1).ok_or_else(|| SignerError::Engine("token was pulled".to_owned()))?;
-        self.inner.sign_digest(digest)
+        *left = left.checked_sub(1).ok_or_else(|| SignerError("token was pulled".to_owned()))?;
+        self.inner.sign(user_id, message)
     }
 }
 
 #[test]
 fn a_key_may_live_elsewhere_and_its_failure_ends_the_handshake() {
     let pki = Hierarchy::new();
-    let PrivateKeyDer::Pkcs8(der) = pki.server.private_key() else { panic!("is PKCS#8") };
-    let inner = SoftwareSigner::from_pkcs8(der.secret_pkcs8_der()).unwrap();
+    let inner = SoftwareSigner::new(SecretKey::from_pem(&pki.server.key.to_pkcs8_pem().unwrap()).unwrap());
     let token = Arc::new(Token { inner, answers: Mutex::new(1) });
     let key = Arc::new(Sm2SigningKey::new(token));
     let certified = CertifiedKey::new(vec![pki.server.certificate.clone()], key);

@@ -9,6 +9,7 @@ use crypto_offload::signing::SigningKey;
 use crypto_offload::tls::{
     CURVE_SM2, Family, Negotiated, SM2SIG_SM3, Suites, TLS_SM4_CCM_SM3, TLS_SM4_GCM_SM3, sm_provider,
 };
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, Signer, SigningKey as TlsKey, SingleCertAndKey};
 use rustls::{
@@ -27,10 +28,7 @@ fn families_do_not_meet() {
     // SM-only towards a server that has nothing of it, and the other way round.
     let server = pki.server(sm_provider(), false);
     let failure = run(pki.client(international(), false), server);
-    assert!(
-        matches!(&failure, Failure::Server(Error::PeerIncompatible(_))),
-        "{failure:?}"
-    );
+    assert!(matches!(&failure, Failure::Server(Error::PeerIncompatible(_))), "{failure:?}");
     let mut server = pki.server(sm_provider(), false);
     server = {
         let mut other = rustls::ServerConfig::builder_with_provider(Arc::new(international()))
@@ -71,14 +69,24 @@ fn certificates_of_another_authority_are_refused_on_either_side() {
     let (pki, stranger) = (Hierarchy::new(), Hierarchy::new());
     let failure = run(stranger.client(sm_provider(), false), pki.server(sm_provider(), false));
     assert!(
-        matches!(&failure, Failure::Client(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature))),
+        matches!(
+            &failure,
+            Failure::Client(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature
+            ))
+        ),
         "{failure:?}"
     );
     let mut client = pki.client(sm_provider(), false);
     client.client_auth_cert_resolver = stranger.client(sm_provider(), true).client_auth_cert_resolver;
     let failure = run(client, pki.server(sm_provider(), true));
     assert!(
-        matches!(&failure, Failure::Server(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature))),
+        matches!(
+            &failure,
+            Failure::Server(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature
+            ))
+        ),
         "{failure:?}"
     );
 }
@@ -103,7 +111,8 @@ fn a_certificate_for_another_name_usage_or_time_is_refused() {
     };
     let names = |name: &str| Usage::Server(vec![name.to_owned()]);
     let late = 4_000_000_000;
-    let mut pair = Pair::new(&Arc::new(pki.client(sm_provider(), false)), &Arc::new(issue(names(NAME), late)));
+    let mut pair =
+        Pair::new(&Arc::new(pki.client(sm_provider(), false)), &Arc::new(issue(names(NAME), late)));
     pair.drive().unwrap();
     for (what, server) in [
         ("name", issue(names("other.example.com"), late)),
@@ -261,10 +270,8 @@ fn damaged_foreign_and_exchanged_private_keys_are_refused() {
     let genuine = genuine.secret_der();
     assert!(load(genuine).is_ok());
     let p256 = SigningKey::generate(SignatureScheme::EcdsaSha2Nistp256).unwrap();
-    let p256 = rustls::pki_types::PrivatePkcs8KeyDer::from(
-        rustls::pki_types::pem::PemObject::from_pem_slice(p256.to_pkcs8_pem().unwrap().as_bytes()).unwrap(),
-    );
-    assert!(load(p256.secret_pkcs8_der()).is_err());
+    let p256 = PrivateKeyDer::from_pem_slice(p256.to_pkcs8_pem().unwrap().as_bytes()).unwrap();
+    assert!(load(p256.secret_der()).is_err());
     // Another scalar beside the same public key, and any truncation.
     let scalar = genuine.windows(2).position(|it| it == [0x04, 0x20]).unwrap() + 2;
     let mut exchanged = genuine.to_vec();

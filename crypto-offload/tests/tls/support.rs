@@ -87,9 +87,7 @@ impl Hierarchy {
         } else {
             builder.with_no_client_auth()
         };
-        builder
-            .with_single_cert(vec![self.server.certificate.clone()], self.server.private_key())
-            .unwrap()
+        builder.with_single_cert(vec![self.server.certificate.clone()], self.server.private_key()).unwrap()
     }
 }
 
