@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::job::der;
-use crate::job::{HashAlgorithm, PublicKey, SignatureScheme, key_text};
+use crate::job::{HashAlgorithm, PublicKey, SignatureScheme, key_text, pem};
 use crate::signing::{SigningError, SigningKey, random_bytes};
 use crate::software::hash;
 

@@ -6,7 +6,7 @@
 //! * A **client** that prefers SM tries [`Family::Sm`] on a connection of its own, and [`Family::International`] on a
 //!   second one when the server turns the first one down. Whoever can break connections can so force the second family;
 //!   a vehicle that must not have it is configured [`Suites::SmOnly`].
-//! * A **server** that prefers SM reads the ClientHello first ([`Suites::family_for`]) and goes on with the configuration
+//! * A **server** that prefers SM reads the ClientHello first ([`Suites::family_for_hello`]) and goes on with the configuration
 //!   of that family.
 //!
 //! After the handshake [`Negotiated::check`] looks at what came of it.
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::ParsedCertificate;
+use rustls::server::{ClientHello, ParsedCertificate};
 use rustls::{CipherSuite, CommonState, NamedGroup, SignatureScheme};
 
 use super::group::CURVE_SM2;
@@ -71,6 +71,12 @@ impl Suites {
             Self::SmPreferred => &[Family::Sm, Family::International],
             Self::International => &[Family::International],
         }
+    }
+
+    /// The family in which a server answers this ClientHello.
+    pub fn family_for_hello(self, hello: &ClientHello<'_>) -> Family {
+        let groups = hello.named_groups().unwrap_or_default();
+        self.family_for(hello.cipher_suites(), groups, hello.signature_schemes())
     }
 
     /// The family in which a server answers a ClientHello with these offers.

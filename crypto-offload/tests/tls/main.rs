@@ -3,6 +3,6 @@
 
 mod handshake;
 mod openssl;
-mod records;
+mod openssl;
 mod refusals;
 mod support;
