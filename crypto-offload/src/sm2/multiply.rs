@@ -152,7 +152,7 @@ fn sparse_digits(number: &Limbs) -> ([i8; 257], usize) {
         let low = number.get(limb).map_or(0, |limb| limb >> shift);
         let high = number.get(limb + 1).map_or(0, |limb| if shift == 0 { 0 } else { limb << (64 - shift) });
         let window = ((low | high) & 31) + carry;
-        if window % 2 == 0 {
+        if window & 1 == 0 {
             position += 1;
             continue;
         }

@@ -66,7 +66,9 @@ fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let keyed = |pad: u8| {
         let mut block = Zeroizing::new([pad; BLOCK]);
         block.iter_mut().zip(key).for_each(|(octet, key)| *octet ^= key);
-        Sm3::new_with_prefix(&*block)
+        let mut hash = Sm3::new();
+        hash.update(&block[..]);
+        hash
     };
     let mut inner = keyed(0x36);
     parts.iter().for_each(|part| inner.update(part));
