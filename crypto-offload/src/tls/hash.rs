@@ -4,17 +4,15 @@ use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};
 use rustls::crypto::hmac::{Hmac, Key, Tag};
 use rustls::crypto::tls13::HkdfUsingHmac;
 
-use super::primitives::{DIGEST_LEN, Sm3};
+use crate::sm3::{DIGEST_LEN, HmacSm3, Sm3};
 
-/// Bytes of a block of SM3.
-const BLOCK_LEN: usize = 64;
 /// What the TLS registry of hash algorithms calls SM3. rustls has no name for it and only compares.
 const SM3_ID: u8 = 7;
 
 /// SM3 for transcripts.
 pub(super) static SM3: Sm3Hash = Sm3Hash;
 /// HKDF with SM3 for the key schedule.
-pub(super) static HKDF_SM3: HkdfUsingHmac<'static> = HkdfUsingHmac(&HmacSm3);
+pub(super) static HKDF_SM3: HkdfUsingHmac<'static> = HkdfUsingHmac(&HkdfHmac);
 
 pub(super) struct Sm3Hash;
 
@@ -24,9 +22,7 @@ impl Hash for Sm3Hash {
     }
 
     fn hash(&self, data: &[u8]) -> Output {
-        let mut running = Sm3::new();
-        running.update(data);
-        Output::new(&running.finish())
+        Output::new(&Sm3::digest(data))
     }
 
     fn output_len(&self) -> usize {
@@ -58,11 +54,11 @@ impl Context for Running {
     }
 }
 
-pub(super) struct HmacSm3;
+pub(super) struct HkdfHmac;
 
-impl Hmac for HmacSm3 {
+impl Hmac for HkdfHmac {
     fn with_key(&self, key: &[u8]) -> Box<dyn Key> {
-        Box::new(HmacKey::new(key))
+        Box::new(Keyed(HmacSm3::new(key)))
     }
 
     fn hash_output_len(&self) -> usize {
@@ -70,40 +66,16 @@ impl Hmac for HmacSm3 {
     }
 }
 
-/// Both hashes with the padded key behind them, so that each use costs two blocks less.
-struct HmacKey {
-    inner: Sm3,
-    outer: Sm3,
-}
+/// An HMAC that has seen its key only.
+struct Keyed(HmacSm3);
 
-impl HmacKey {
-    fn new(key: &[u8]) -> Self {
-        let mut block = zeroize::Zeroizing::new([0; BLOCK_LEN]);
-        if key.len() > BLOCK_LEN {
-            let mut running = Sm3::new();
-            running.update(key);
-            block[..DIGEST_LEN].copy_from_slice(&running.finish());
-        } else {
-            block[..key.len()].copy_from_slice(key);
-        }
-        let keyed = |pad: u8| {
-            let mut running = Sm3::new();
-            running.update(&*zeroize::Zeroizing::new(block.map(|octet| octet ^ pad)));
-            running
-        };
-        Self { inner: keyed(0x36), outer: keyed(0x5c) }
-    }
-}
-
-impl Key for HmacKey {
+impl Key for Keyed {
     fn sign_concat(&self, first: &[u8], middle: &[&[u8]], last: &[u8]) -> Tag {
-        let mut inner = self.inner.clone();
-        inner.update(first);
-        middle.iter().for_each(|part| inner.update(part));
-        inner.update(last);
-        let mut outer = self.outer.clone();
-        outer.update(&inner.finish());
-        Tag::new(&outer.finish())
+        let mut running = self.0.clone();
+        running.update(first);
+        middle.iter().for_each(|part| running.update(part));
+        running.update(last);
+        Tag::new(&running.finish())
     }
 
     fn tag_len(&self) -> usize {

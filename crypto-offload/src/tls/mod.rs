@@ -6,11 +6,11 @@
 //!
 //! QUIC with TLS_SM4_GCM_SM3 is a private agreement (see `tls/quic.rs`); TLS_SM4_CCM_SM3 is for TCP only.
 
+mod aead;
 mod group;
 mod hash;
 mod key;
 mod policy;
-mod primitives;
 mod quic;
 mod record;
 mod signature;

@@ -10,8 +10,9 @@ use rustls::Error;
 use rustls::crypto::cipher::{AeadKey, Iv, Nonce};
 use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
 
-use super::primitives::{Aead, KEY_LEN, Sm4, TAG_LEN};
+use super::aead::Aead;
 use super::record::Mode;
+use crate::sm4::{KEY_LEN, Sm4Key, TAG_LEN};
 
 /// Bytes of ciphertext that the mask is made from.
 const SAMPLE_LEN: usize = 16;
@@ -33,7 +34,7 @@ impl Algorithm for Sm4GcmQuic {
         // rustls asks for keys of `aead_key_len` bytes only.
         let mut bytes = zeroize::Zeroizing::new([0; KEY_LEN]);
         bytes.copy_from_slice(key.as_ref());
-        Box::new(Headers(Sm4::new(&bytes)))
+        Box::new(Headers(Sm4Key::new(&bytes)))
     }
 
     fn aead_key_len(&self) -> usize {
@@ -79,7 +80,7 @@ impl PacketKey for Packets {
     }
 }
 
-struct Headers(Sm4);
+struct Headers(Sm4Key);
 
 impl Headers {
     fn mask(&self, sample: &[u8]) -> Result<[u8; SAMPLE_LEN], Error> {
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn headers_are_masked_with_the_sample_under_sm4() {
-        let headers = Headers(Sm4::new(&BLOCK));
+        let headers = Headers(Sm4Key::new(&BLOCK));
         for (first, bits) in [(0xc3_u8, LONG_BITS), (0x43, SHORT_BITS)] {
             for len in 1..=4_u8 {
                 let clear = first & !3 | (len - 1);
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn samples_and_numbers_of_other_lengths_are_refused_untouched() {
-        let headers = Headers(Sm4::new(&BLOCK));
+        let headers = Headers(Sm4Key::new(&BLOCK));
         for (sample, number) in [(&BLOCK[..15], 4), (&[0; 17][..], 4), (&BLOCK[..], 5)] {
             let (mut first, mut number) = (0x43, vec![9; number]);
             assert!(headers.encrypt_in_place(sample, &mut first, &mut number).is_err());
@@ -164,8 +165,7 @@ mod tests {
     #[test]
     fn packets_open_under_their_number_and_header_only() {
         // `AeadKey` has 32 bytes from outside rustls; a packet key here takes its 16 directly.
-        let key =
-            Packets { aead: Box::new(super::super::primitives::Sm4Gcm::new(&BLOCK)), iv: Iv::from([5; 12]) };
+        let key = Packets { aead: Box::new(crate::sm4::Sm4Gcm::new(&BLOCK)), iv: Iv::from([5; 12]) };
         let mut packet = *b"payload";
         let tag = key.encrypt_in_place(7, b"header", &mut packet).unwrap();
         let sealed = [&packet[..], tag.as_ref()].concat();

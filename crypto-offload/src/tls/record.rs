@@ -7,7 +7,8 @@ use rustls::crypto::cipher::{
 };
 use rustls::{ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion};
 
-use super::primitives::{Aead, KEY_LEN, Sm4Ccm, Sm4Gcm, TAG_LEN};
+use super::aead::Aead;
+use crate::sm4::{KEY_LEN, Sm4Ccm, Sm4Gcm, TAG_LEN};
 
 /// SM4 in one of the two modes of RFC 8998.
 #[derive(Clone, Copy)]
