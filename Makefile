@@ -46,6 +46,9 @@ bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 
+bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
+
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size
 
@@ -64,5 +67,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-telemetry fuzz fuzz-smoke \
+.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-tls bench-telemetry fuzz fuzz-smoke \
 	check-yocto check-units ci

@@ -48,6 +48,8 @@ pub enum Usage {
     Server(Vec<String>),
     /// A TLS client.
     Client,
+    /// Either, as peers of one rank are.
+    Both(Vec<String>),
 }
 
 /// What a certificate says.
@@ -124,6 +126,11 @@ pub fn issue(
     Ok(der::sequence(&[body, algorithm, der::bit_string(&signature)].concat()))
 }
 
+/// A certificate as a PEM file.
+pub fn to_pem(der: &[u8]) -> String {
+    pem::encode("CERTIFICATE", der)
+}
+
 fn extensions(usage: &Usage, subject: &PublicKey, issuer: &PublicKey) -> Result<Vec<u8>, CertificateError> {
     let mut list = vec![
         extension(SUBJECT_KEY_IDENTIFIER, false, &der::write(OCTET_STRING, &key_identifier(subject))),
@@ -142,18 +149,24 @@ fn extensions(usage: &Usage, subject: &PublicKey, issuer: &PublicKey) -> Result<
             // keyCertSign and cRLSign.
             list.push(extension(KEY_USAGE, true, &der::write(BIT_STRING, &[1, 0x06])));
         }
-        Usage::Server(names) => {
-            list.push(extension(KEY_USAGE, true, &der::write(BIT_STRING, &[7, 0x80])));
-            list.push(extension(EXT_KEY_USAGE, false, &der::sequence(&purpose(1))));
-            let names: Result<Vec<_>, _> = names.iter().map(|name| alternative(name)).collect();
-            list.push(extension(SUBJECT_ALT_NAME, false, &der::sequence(&names?.concat())));
-        }
-        Usage::Client => {
-            list.push(extension(KEY_USAGE, true, &der::write(BIT_STRING, &[7, 0x80])));
-            list.push(extension(EXT_KEY_USAGE, false, &der::sequence(&purpose(2))));
-        }
+        Usage::Server(names) => list.extend(leaf(&purpose(1), names)?),
+        Usage::Client => list.extend(leaf(&purpose(2), &[])?),
+        Usage::Both(names) => list.extend(leaf(&[purpose(1), purpose(2)].concat(), names)?),
     }
     Ok(list.concat())
+}
+
+/// For digital signatures, which is all that TLS 1.3 does with a key.
+fn leaf(purposes: &[u8], names: &[String]) -> Result<Vec<Vec<u8>>, CertificateError> {
+    let mut list = vec![
+        extension(KEY_USAGE, true, &der::write(BIT_STRING, &[7, 0x80])),
+        extension(EXT_KEY_USAGE, false, &der::sequence(purposes)),
+    ];
+    if !names.is_empty() {
+        let names: Result<Vec<_>, _> = names.iter().map(|name| alternative(name)).collect();
+        list.push(extension(SUBJECT_ALT_NAME, false, &der::sequence(&names?.concat())));
+    }
+    Ok(list)
 }
 
 fn extension(arc: u8, critical: bool, value: &[u8]) -> Vec<u8> {
