@@ -68,7 +68,10 @@ fn main() -> Outcome<()> {
             let [time, send, receive] = [&mut it.handshakes, &mut it.sends, &mut it.receives].map(median);
             println!("# {} handshake {:.1} us", it.name, time * 1e6);
             if !mutual {
-                println!("# {} records of {RECORD} bytes: send {send:.0} MB/s, receive {receive:.0} MB/s", it.name);
+                println!(
+                    "# {} records of {RECORD} bytes: send {send:.0} MB/s, receive {receive:.0} MB/s",
+                    it.name
+                );
             }
         }
         let ratio = median(&mut sm.handshakes) / median(&mut p256.handshakes);
@@ -95,9 +98,12 @@ impl Contender {
             client.with_no_client_auth()
         };
         client.resumption = Resumption::disabled();
-        let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+        let server =
+            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
         let server = if mutual {
-            server.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?)
+            server.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(roots, provider).build()?,
+            )
         } else {
             server.with_no_client_auth()
         };
@@ -181,7 +187,11 @@ fn sm2_identity() -> Outcome<Identity> {
     };
     let usage = Usage::Both(vec![NAME.to_owned()]);
     let key = PrivateKeyDer::from_pem_slice(leaf_key.to_pkcs8_pem()?.as_bytes())?;
-    Ok(Identity { ca: issue(&ca_key, "authority", Usage::Authority)?, leaf: issue(&leaf_key, "both", usage)?, key })
+    Ok(Identity {
+        ca: issue(&ca_key, "authority", Usage::Authority)?,
+        leaf: issue(&leaf_key, "both", usage)?,
+        key,
+    })
 }
 
 fn p256_identity() -> Outcome<Identity> {

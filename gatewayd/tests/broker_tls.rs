@@ -87,7 +87,12 @@ impl Vehicle {
         let mqtt = Mqtt::start(config, &self.directory.path().join("outbox.redb"), received).expect("starts");
         for number in 0..EVENTS {
             let payload = number.to_be_bytes().to_vec();
-            mqtt.publish(Publish { topic: "v1/vin/ota/event".to_owned(), payload, retain: false, droppable: false });
+            mqtt.publish(Publish {
+                topic: "v1/vin/ota/event".to_owned(),
+                payload,
+                retain: false,
+                droppable: false,
+            });
         }
         mqtt
     }
@@ -123,7 +128,8 @@ async fn terminator(config: ServerConfig, broker: SocketAddr) -> (u16, mpsc::Rec
                 match acceptor.accept(socket).await {
                     Ok(mut client) => {
                         let _ = sender.send(Ok(())).await;
-                        let mut server = tokio::net::TcpStream::connect(broker).await.expect("the broker listens");
+                        let mut server =
+                            tokio::net::TcpStream::connect(broker).await.expect("the broker listens");
                         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                     }
                     Err(error) => drop(sender.send(Err(error.to_string())).await),
@@ -221,7 +227,8 @@ async fn mosquitto_takes_events_over_mutual_tls() {
     // With both kinds of suites: mosquitto's library has no SM ones, so this is the second attempt.
     let vehicle = Vehicle::new(Suites::SmPreferred, "localhost");
     let files = CertificateFiles::below(vehicle.directory.path());
-    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port").port();
+    let port =
+        TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port").port();
     let configuration = vehicle.directory.path().join("mosquitto.conf");
     let text = format!(
         "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\ntls_version tlsv1.3\n\

