@@ -3,6 +3,5 @@
 
 mod handshake;
 mod openssl;
-mod openssl;
 mod refusals;
 mod support;
