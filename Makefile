@@ -45,6 +45,10 @@ bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 
 bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+
+bench-ct: ## Whether the time of what touches a secret depends on it
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
 bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
@@ -67,5 +71,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-tls bench-telemetry fuzz fuzz-smoke \
-	check-yocto check-units ci
+.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-ct bench-tls bench-telemetry \
+	fuzz fuzz-smoke check-yocto check-units ci

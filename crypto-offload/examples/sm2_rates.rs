@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p crypto-offload --example sm2_rates [PEER]`
 //!
-//! PEER is a program that prints lines such as `verify 23966` for any of `sign`, `verify`, `agree` and `generate`. Every
+//! PEER is a program that prints lines such as `verify 23966` for any of `sign`, `verify` and `agree`. Every
 //! figure is the median of 15 samples of 40 ms, in which all candidates take turns.
 
 use std::hint::black_box;

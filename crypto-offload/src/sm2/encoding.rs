@@ -35,7 +35,8 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// The key in an unencrypted PEM file, PKCS#8 or ECPrivateKey by its label.
+    /// The key in an unencrypted PEM file, by its label: `PRIVATE KEY` (PKCS#8), or `EC PRIVATE KEY` and OpenSSL's
+    /// `SM2 PRIVATE KEY` (ECPrivateKey).
     ///
     /// # Errors
     /// [`KeyError::Pem`], or those of [`SecretKey::from_pkcs8_der`] and [`SecretKey::from_sec1_der`].
@@ -43,8 +44,8 @@ impl SecretKey {
         if let Some(der) = pem::decode("PRIVATE KEY", text).map(Zeroizing::new) {
             return Self::from_pkcs8_der(&der);
         }
-        let der = pem::decode("EC PRIVATE KEY", text).map(Zeroizing::new).ok_or(KeyError::Pem)?;
-        Self::from_sec1_der(&der)
+        let der = ["EC PRIVATE KEY", "SM2 PRIVATE KEY"].iter().find_map(|label| pem::decode(label, text));
+        Self::from_sec1_der(&der.map(Zeroizing::new).ok_or(KeyError::Pem)?)
     }
 
     /// The key of an unencrypted PKCS#8 `OneAsymmetricKey`.

@@ -18,21 +18,30 @@ pub(super) struct Field(Limbs);
 
 impl Field {
     pub(super) const ZERO: Self = Self([0; 4]);
-    pub(super) const ONE: Self = Self::from_limbs(&[1, 0, 0, 0]);
+    pub(super) const ONE: Self =
+        Self([0x0000_0000_0000_0001, 0x0000_0000_ffff_ffff, 0x0000_0000_0000_0000, 0x0000_0001_0000_0000]);
+    /// The curve's b.
+    pub(super) const B: Self =
+        Self([0x90d2_3063_2bc0_dd42, 0x71cf_379a_e9b5_37ab, 0x5279_8150_5ea5_1c3c, 0x240f_e188_ba20_e2c8]);
+    /// Coordinates of the base point G.
+    pub(super) const GENERATOR_X: Self =
+        Self([0x6132_8990_f418_029e, 0x3e79_81ed_dca6_c050, 0xd6a1_ed99_ac24_c3c3, 0x9116_7a5e_e1c1_3b05]);
+    pub(super) const GENERATOR_Y: Self =
+        Self([0xc135_4e59_3c2d_0ddd, 0xc1f5_e578_8d32_95fa, 0x8d4c_fb06_6e2a_48f8, 0x63cd_65d4_81d7_35bd]);
 
     /// The element that the number, which is below p, stands for.
-    pub(super) const fn from_limbs(number: &Limbs) -> Self {
+    pub(super) fn from_limbs(number: &Limbs) -> Self {
         Self(number_product(number, &R2))
     }
 
     /// `None` unless the number is below p.
     pub(super) fn from_be_bytes(bytes: &[u8; 32]) -> Option<Self> {
         let number = limbs::from_be_bytes(bytes);
-        limbs::sub(&number, &MODULUS).1.then(|| Self::from_limbs(&number))
+        (limbs::sub(&number, &MODULUS).1 == 1).then(|| Self::from_limbs(&number))
     }
 
     /// The number below p.
-    pub(super) const fn to_limbs(self) -> Limbs {
+    pub(super) fn to_limbs(self) -> Limbs {
         reduce(&self.0, &[0; 4])
     }
 
@@ -41,46 +50,46 @@ impl Field {
     }
 
     #[inline(always)]
-    pub(super) const fn add(&self, other: &Self) -> Self {
+    pub(super) fn add(&self, other: &Self) -> Self {
         Self(limbs::add_mod(&self.0, &other.0, &MODULUS))
     }
 
     #[inline(always)]
-    pub(super) const fn double(&self) -> Self {
+    pub(super) fn double(&self) -> Self {
         self.add(self)
     }
 
     #[inline(always)]
-    pub(super) const fn sub(&self, other: &Self) -> Self {
+    pub(super) fn sub(&self, other: &Self) -> Self {
         Self(limbs::sub_mod(&self.0, &other.0, &MODULUS))
     }
 
     #[inline(always)]
-    pub(super) const fn negate(&self) -> Self {
+    pub(super) fn negate(&self) -> Self {
         Self::ZERO.sub(self)
     }
 
     /// The element whose double this is.
     #[inline(always)]
-    pub(super) const fn half(&self) -> Self {
-        let odd = limbs::mask(self.0[0] & 1 == 1);
+    pub(super) fn half(&self) -> Self {
+        let odd = limbs::mask(self.0[0] & 1);
         let p = [MODULUS[0] & odd, MODULUS[1] & odd, MODULUS[2] & odd, MODULUS[3] & odd];
         let (even, carry) = limbs::add(&self.0, &p);
         Self([
             (even[0] >> 1) | (even[1] << 63),
             (even[1] >> 1) | (even[2] << 63),
             (even[2] >> 1) | (even[3] << 63),
-            (even[3] >> 1) | ((carry as u64) << 63),
+            (even[3] >> 1) | (u64::from(carry) << 63),
         ])
     }
 
     #[inline(always)]
-    pub(super) const fn mul(&self, other: &Self) -> Self {
+    pub(super) fn mul(&self, other: &Self) -> Self {
         Self(number_product(&self.0, &other.0))
     }
 
     #[inline(always)]
-    pub(super) const fn square(&self) -> Self {
+    pub(super) fn square(&self) -> Self {
         let (low, high) = limbs::square(&self.0);
         Self(reduce(&low, &high))
     }
@@ -126,7 +135,7 @@ impl Field {
 
     /// `a` where `mask` is zero, `b` where it is all ones.
     #[inline(always)]
-    pub(super) const fn select(a: &Self, b: &Self, mask: u64) -> Self {
+    pub(super) fn select(a: &Self, b: &Self, mask: u64) -> Self {
         Self(limbs::select(&a.0, &b.0, mask))
     }
 
@@ -140,14 +149,14 @@ impl Field {
 }
 
 #[inline(always)]
-const fn number_product(a: &Limbs, b: &Limbs) -> Limbs {
+fn number_product(a: &Limbs, b: &Limbs) -> Limbs {
     let (low, high) = limbs::multiply(a, b);
     reduce(&low, &high)
 }
 
 /// `(low + 2^256 * high) / 2^256` modulo p, for a product of two numbers below p.
 #[inline(always)]
-const fn reduce(low: &Limbs, high: &Limbs) -> Limbs {
+fn reduce(low: &Limbs, high: &Limbs) -> Limbs {
     let folded = fold(&fold(&fold(&fold(low))));
     // At most p, and `high` is below p.
     let (sum, carry) = limbs::add(&folded, high);
@@ -156,11 +165,11 @@ const fn reduce(low: &Limbs, high: &Limbs) -> Limbs {
 
 /// `(a + m * p) / 2^64`, where `m` is the lowest limb: exact, and below p + 2^192.
 #[inline(always)]
-const fn fold(a: &Limbs) -> Limbs {
+fn fold(a: &Limbs) -> Limbs {
     let m = a[0];
     let (low, high) = (m << 32, m >> 32);
     // m * (p + 1) / 2^64 = m * (2^192 - 2^160 - 2^32 + 1)
-    let (q0, borrow) = limbs::sbb(m, low, false);
+    let (q0, borrow) = limbs::sbb(m, low, 0);
     let (q1, borrow) = limbs::sbb(0, high, borrow);
     let (q2, borrow) = limbs::sbb(0, low, borrow);
     let (q3, _) = limbs::sbb(m, high, borrow);

@@ -29,7 +29,7 @@ pub enum KeyError {
     /// The structure holds a key of another algorithm or curve.
     #[error("key is not for the sm2 curve")]
     Algorithm,
-    /// Not exactly one PEM block labelled `PRIVATE KEY` or `EC PRIVATE KEY`. Encrypted keys are not read.
+    /// Not exactly one PEM block with a private key's label. Encrypted keys are not read.
     #[error("private key is not one pem block")]
     Pem,
 }

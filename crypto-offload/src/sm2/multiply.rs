@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::limbs::{Limbs, equal_mask, mask};
+use super::limbs::{Limbs, equal_mask, secret_mask};
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 use super::table::{self, COLUMNS, Comb, WINDOWS};
@@ -48,9 +48,7 @@ pub(super) fn point(scalar: &Scalar, point: &Affine) -> Jacobian {
 
     let mut sum = Jacobian::INFINITY;
     for &digit in digits.iter().rev() {
-        for _ in 0..5 {
-            sum = sum.double();
-        }
+        sum = sum.double_times(5);
         let (magnitude, negative) = magnitude(digit);
         let mut addend = Jacobian::BLANK;
         for (entry, number) in multiples.iter().zip(1..) {
@@ -79,19 +77,21 @@ pub(super) fn public_sum(a: &Scalar, b: &Scalar, point: &Affine) -> Jacobian {
     let (digits, len) = sparse_digits(b.limbs());
     let odd = odd_multiples(point);
     let mut sum = Jacobian::INFINITY;
+    // Doublings that are due, done together before the next addition.
+    let mut due = 0;
     for position in (0..len.max(COLUMNS)).rev() {
-        sum = sum.double();
+        due += 1;
         let digit = digits[position];
         if let Some(multiple) = odd.get(usize::from(digit.unsigned_abs() / 2)).filter(|_| digit != 0) {
-            sum = sum.add_public(&if digit < 0 { multiple.negate() } else { *multiple });
+            let addend = if digit < 0 { multiple.negate() } else { *multiple };
+            sum = sum.double_times(std::mem::take(&mut due)).add_public(&addend);
         }
-        if position < COLUMNS
-            && let Some(entry) = table::COMB.entry(a, position)
-        {
-            sum = sum.add_public_affine(entry);
+        let entry = if position < COLUMNS { table::COMB.entry(a, position) } else { None };
+        if let Some(entry) = entry {
+            sum = sum.double_times(std::mem::take(&mut due)).add_public_affine(entry);
         }
     }
-    sum
+    sum.double_times(due)
 }
 
 /// [`public_sum`] with the point's comb at hand: a third of the work.
@@ -119,8 +119,7 @@ fn odd_multiples(point: &Affine) -> [Jacobian; 8] {
 /// The digit's magnitude, and all ones if it is negative.
 #[inline(always)]
 fn magnitude(digit: i8) -> (u64, u64) {
-    let negative = mask(digit < 0);
-    (u64::from(digit.unsigned_abs()), negative)
+    (u64::from(digit.unsigned_abs()), secret_mask(u64::from(digit < 0)))
 }
 
 /// `number` in `COUNT` digits from -2^(WIDTH - 1) + 1 to 2^(WIDTH - 1), least significant first. Constant time.

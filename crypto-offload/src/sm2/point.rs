@@ -4,28 +4,8 @@ use zeroize::Zeroize;
 
 use super::field::Field;
 
-const B: Field = Field::from_limbs(&[
-    0xddbc_bd41_4d94_0e93,
-    0xf397_89f5_15ab_8f92,
-    0x4d5a_9e4b_cf65_09a7,
-    0x28e9_fa9e_9d9f_5e34,
-]);
-
 /// The base point G.
-pub(super) const GENERATOR: Affine = Affine {
-    x: Field::from_limbs(&[
-        0x715a_4589_334c_74c7,
-        0x8fe3_0bbf_f266_0be1,
-        0x5f99_0446_6a39_c994,
-        0x32c4_ae2c_1f19_8119,
-    ]),
-    y: Field::from_limbs(&[
-        0x02df_32e5_2139_f0a0,
-        0xd0a9_877c_c62a_4740,
-        0x59bd_cee3_6b69_2153,
-        0xbc37_36a2_f4f6_779c,
-    ]),
-};
+pub(super) const GENERATOR: Affine = Affine { x: Field::GENERATOR_X, y: Field::GENERATOR_Y };
 
 /// A point that is not at infinity.
 #[derive(Clone, Copy, PartialEq, Eq, Zeroize)]
@@ -40,12 +20,12 @@ impl Affine {
 
     /// The curve's b, which every SM2 digest of a key begins with.
     pub(super) fn b() -> [u8; 32] {
-        B.to_be_bytes()
+        Field::B.to_be_bytes()
     }
 
     /// The curve's a, -3.
     pub(super) fn a() -> [u8; 32] {
-        Field::from_limbs(&[3, 0, 0, 0]).negate().to_be_bytes()
+        Field::ONE.double().add(&Field::ONE).negate().to_be_bytes()
     }
 
     /// The point with these coordinates. `None` unless both are below p and satisfy the curve's equation. The group has
@@ -53,13 +33,13 @@ impl Affine {
     pub(super) fn from_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Option<Self> {
         let (x, y) = (Field::from_be_bytes(x)?, Field::from_be_bytes(y)?);
         let three_x = x.double().add(&x);
-        let right = x.square().mul(&x).sub(&three_x).add(&B);
+        let right = x.square().mul(&x).sub(&three_x).add(&Field::B);
         (y.square() == right).then_some(Self { x, y })
     }
 
     /// The point or, where `mask` is all ones, its negative.
     #[inline(always)]
-    pub(super) const fn negate_if(&self, mask: u64) -> Self {
+    pub(super) fn negate_if(&self, mask: u64) -> Self {
         Self { x: self.x, y: Field::select(&self.y, &self.y.negate(), mask) }
     }
 
@@ -84,7 +64,7 @@ impl Jacobian {
     /// What [`Jacobian::merge`] starts from: at infinity too.
     pub(super) const BLANK: Self = Self { x: Field::ZERO, y: Field::ZERO, z: Field::ZERO };
 
-    pub(super) const fn from_affine(point: &Affine) -> Self {
+    pub(super) fn from_affine(point: &Affine) -> Self {
         Self { x: point.x, y: point.y, z: Field::ONE }
     }
 
@@ -95,30 +75,50 @@ impl Jacobian {
     }
 
     /// The affine form, `inverse` being that of z.
-    pub(super) const fn to_affine_with(self, inverse: &Field) -> Affine {
+    pub(super) fn to_affine_with(self, inverse: &Field) -> Affine {
         let square = inverse.square();
         Affine { x: self.x.mul(&square), y: self.y.mul(&square.mul(inverse)) }
     }
 
     /// Twice the point. Holds for every point: the group's order is odd, so that no y is zero.
     #[inline]
-    pub(super) const fn double(&self) -> Self {
-        let y2 = self.y.double();
-        let z2 = self.z.square();
-        let y2_squared = y2.square();
-        let z = y2.mul(&self.z);
-        let slope = self.x.sub(&z2).mul(&self.x.add(&z2));
+    pub(super) fn double(&self) -> Self {
+        let twice_y = self.y.double();
+        let z_squared = self.z.square();
+        let y_squared = twice_y.square();
+        let z = twice_y.mul(&self.z);
+        let slope = self.x.sub(&z_squared).mul(&self.x.add(&z_squared));
         let slope = slope.double().add(&slope);
-        let y4_eightfold = y2_squared.square().half();
-        let s = y2_squared.mul(&self.x);
+        let s = y_squared.mul(&self.x);
         let x = slope.square().sub(&s.double());
-        let y = slope.mul(&s.sub(&x)).sub(&y4_eightfold);
+        let y = slope.mul(&s.sub(&x)).sub(&y_squared.square().half());
         Self { x, y, z }
+    }
+
+    /// The point doubled so many times. Carries z^4 along, and twice y, to save work on the way.
+    #[inline]
+    pub(super) fn double_times(&self, times: usize) -> Self {
+        let (mut x, mut y, mut z) = (self.x, self.y.double(), self.z);
+        let mut z_fourth = z.square().square();
+        for left in (0..times).rev() {
+            let slope = x.square().sub(&z_fourth);
+            let slope = slope.double().add(&slope);
+            let y_squared = y.square();
+            let y_fourth = y_squared.square();
+            let s = x.mul(&y_squared);
+            z = z.mul(&y);
+            if left > 0 {
+                z_fourth = z_fourth.mul(&y_fourth);
+            }
+            x = slope.square().sub(&s.double());
+            y = slope.mul(&s.sub(&x)).double().sub(&y_fourth);
+        }
+        Self { x, y: y.half(), z }
     }
 
     /// The sum of two points neither of which is at infinity and which are not the same. Constant time.
     #[inline]
-    pub(super) const fn add_distinct(&self, other: &Self) -> Self {
+    pub(super) fn add_distinct(&self, other: &Self) -> Self {
         let z1_squared = self.z.square();
         let z2_squared = other.z.square();
         let u1 = self.x.mul(&z2_squared);
@@ -130,7 +130,7 @@ impl Jacobian {
 
     /// [`Jacobian::add_distinct`] of an affine point.
     #[inline]
-    pub(super) const fn add_distinct_affine(&self, other: &Affine) -> Self {
+    pub(super) fn add_distinct_affine(&self, other: &Affine) -> Self {
         let z_squared = self.z.square();
         let h = other.x.mul(&z_squared).sub(&self.x);
         let r = other.y.mul(&z_squared.mul(&self.z)).sub(&self.y);
@@ -139,7 +139,7 @@ impl Jacobian {
 
     /// The third point on the line through two: (`x`, `y`) over `z` is one, `h` and `r` lead to the other.
     #[inline(always)]
-    const fn chord(x: &Field, y: &Field, h: &Field, r: &Field, z: &Field) -> Self {
+    fn chord(x: &Field, y: &Field, h: &Field, r: &Field, z: &Field) -> Self {
         let h_squared = h.square();
         let h_cubed = h_squared.mul(h);
         let v = x.mul(&h_squared);
@@ -170,19 +170,19 @@ impl Jacobian {
         if sum.z.is_zero() && self.is_public(&Self::from_affine(other)) { self.double() } else { sum }
     }
 
-    pub(super) const fn negate(&self) -> Self {
+    pub(super) fn negate(&self) -> Self {
         Self { x: self.x, y: self.y.negate(), z: self.z }
     }
 
     /// The point or, where `mask` is all ones, its negative.
     #[inline(always)]
-    pub(super) const fn negate_if(&self, mask: u64) -> Self {
+    pub(super) fn negate_if(&self, mask: u64) -> Self {
         Self { x: self.x, y: Field::select(&self.y, &self.y.negate(), mask), z: self.z }
     }
 
     /// `a` where `mask` is zero, `b` where it is all ones.
     #[inline(always)]
-    pub(super) const fn select(a: &Self, b: &Self, mask: u64) -> Self {
+    pub(super) fn select(a: &Self, b: &Self, mask: u64) -> Self {
         Self {
             x: Field::select(&a.x, &b.x, mask),
             y: Field::select(&a.y, &b.y, mask),

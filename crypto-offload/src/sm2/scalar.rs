@@ -23,13 +23,13 @@ impl Scalar {
     /// `None` unless the number is below n.
     pub(super) fn from_be_bytes(bytes: &[u8; 32]) -> Option<Self> {
         let number = limbs::from_be_bytes(bytes);
-        limbs::sub(&number, &ORDER).1.then_some(Self(number))
+        (limbs::sub(&number, &ORDER).1 == 1).then_some(Self(number))
     }
 
     /// The remainder of the number, which is below 2^256, by n.
-    pub(super) const fn reduce(number: &Limbs) -> Self {
+    pub(super) fn reduce(number: &Limbs) -> Self {
         // 2^256 is below twice n.
-        Self(limbs::reduce_once(number, false, &ORDER))
+        Self(limbs::reduce_once(number, 0, &ORDER))
     }
 
     pub(super) fn to_be_bytes(self) -> [u8; 32] {
@@ -45,19 +45,19 @@ impl Scalar {
         limbs::zero_mask(&self.0) != 0
     }
 
-    pub(super) const fn add(&self, other: &Self) -> Self {
+    pub(super) fn add(&self, other: &Self) -> Self {
         Self(limbs::add_mod(&self.0, &other.0, &ORDER))
     }
 
-    pub(super) const fn sub(&self, other: &Self) -> Self {
+    pub(super) fn sub(&self, other: &Self) -> Self {
         Self(limbs::sub_mod(&self.0, &other.0, &ORDER))
     }
 
-    pub(super) const fn negate(&self) -> Self {
+    pub(super) fn negate(&self) -> Self {
         Self([0; 4]).sub(self)
     }
 
-    pub(super) const fn mul(&self, other: &Self) -> Self {
+    pub(super) fn mul(&self, other: &Self) -> Self {
         Self(montgomery(&montgomery(&self.0, &R2), &other.0))
     }
 
@@ -85,24 +85,24 @@ impl Scalar {
     }
 
     /// Whether the number exceeds half of n, as a mask.
-    pub(super) const fn high_mask(&self) -> u64 {
+    pub(super) fn high_mask(&self) -> u64 {
         const HALF: Limbs = [
             ORDER[0] >> 1 | ORDER[1] << 63,
             ORDER[1] >> 1 | ORDER[2] << 63,
             ORDER[2] >> 1 | ORDER[3] << 63,
             ORDER[3] >> 1,
         ];
-        limbs::mask(limbs::sub(&HALF, &self.0).1)
+        limbs::secret_mask(u64::from(limbs::sub(&HALF, &self.0).1))
     }
 
     /// `a` where `mask` is zero, `b` where it is all ones.
-    pub(super) const fn select(a: &Self, b: &Self, mask: u64) -> Self {
+    pub(super) fn select(a: &Self, b: &Self, mask: u64) -> Self {
         Self(limbs::select(&a.0, &b.0, mask))
     }
 }
 
 /// `a * b / 2^256` modulo n.
-const fn montgomery(a: &Limbs, b: &Limbs) -> Limbs {
+fn montgomery(a: &Limbs, b: &Limbs) -> Limbs {
     let (mut low, high) = limbs::multiply(a, b);
     let mut round = 0;
     while round < 4 {

@@ -203,6 +203,134 @@ fn a_refused_nonce_is_followed_by_another() {
     assert!(*nonce::Nonces::new(&one, &one, &[1; 32]).next() != *first);
 }
 
+#[test]
+fn an_x_between_the_order_and_the_modulus_counts_modulo_the_order() {
+    use ::sm2::elliptic_curve::point::DecompressPoint as _;
+    use ::sm2::elliptic_curve::subtle::Choice;
+
+    // The first point with x from n on. Chance meets one in 2^66 nonces.
+    let (x, point) = (0..100)
+        .find_map(|offset| {
+            let x = near_n(offset);
+            let point = ::sm2::AffinePoint::decompress(&x.into(), Choice::from(0));
+            Option::from(point).map(|point: ::sm2::AffinePoint| (x, point))
+        })
+        .unwrap();
+    assert!(Scalar::from_be_bytes(&x).is_none());
+    // The key for which s G + (r + s) P is that point, for r and s of choice.
+    let (r, s) = (small(77), small(88));
+    let t_inverse = (reference_scalar(&r) + reference_scalar(&s)).invert().unwrap();
+    let key = (::sm2::ProjectivePoint::from(point)
+        - ::sm2::ProjectivePoint::GENERATOR * reference_scalar(&s))
+        * t_inverse;
+    let key = PublicKey::from_uncompressed(&reference_point(key)).unwrap();
+    let [r, s] = [r, s].map(|number| Scalar::from_be_bytes(&number).unwrap());
+    let e = r.sub(&Scalar::reduce(&limbs::from_be_bytes(&x)));
+
+    let signature = Signature { r, s };
+    let combed = |e: &Scalar| {
+        verify::verdict(e, &signature, |s, t| multiply::public_sum_combed(s, t, &table::Comb::new(&key.0)))
+    };
+    let plain = |e: &Scalar| verify::verdict(e, &signature, |s, t| multiply::public_sum(s, t, &key.0));
+    assert_eq!((plain(&e), combed(&e)), (Verdict::Valid, Verdict::Valid));
+    let other = e.add(&Scalar::ONE);
+    assert_eq!((plain(&other), combed(&other)), (Verdict::Invalid, Verdict::Invalid));
+}
+
+#[test]
+fn numbers_out_of_range_are_no_signature() {
+    let one = small(1);
+    for (name, r, s) in [
+        ("r = 0", small(0), one),
+        ("s = 0", one, small(0)),
+        ("r = n", near_n(0), one),
+        ("s = n", one, near_n(0)),
+        ("r = n + 1", near_n(1), one),
+        ("s = 2^256 - 1", one, [0xff; 32]),
+    ] {
+        let both = [r, s].concat().try_into().unwrap();
+        assert_eq!(Signature::from_be_bytes(&both), Err(SignatureError::Range), "{name}");
+        let der = crate::job::der::write_signature(&both);
+        assert_eq!(Signature::from_der(&der), Err(SignatureError::Range), "{name}");
+    }
+    let largest = [near_n(-1), near_n(-1)].concat().try_into().unwrap();
+    assert!(Signature::from_be_bytes(&largest).is_ok());
+}
+
+#[test]
+fn a_genuine_signature_turned_any_other_way_is_invalid() {
+    let key = SigningKey::new(SecretKey::from_be_bytes(&bytes(PRIVATE)).unwrap());
+    let public = key.secret().public_key();
+    let prepared = PreparedKey::new(public);
+    let Signature { r, s } = key.sign(UserId::DEFAULT, &[b"m"]);
+    let check = |r: Scalar, s: Scalar| {
+        let verdicts = [
+            public.verify(UserId::DEFAULT, &[b"m"], &Signature { r, s }),
+            prepared.verify(UserId::DEFAULT, &[b"m"], &Signature { r, s }),
+        ];
+        assert_eq!(verdicts[0], verdicts[1]);
+        verdicts[0]
+    };
+    assert_eq!(check(r, s), Verdict::Valid);
+    for (name, r, s) in [
+        ("r + s = n", r, r.negate()),
+        ("s negated", r, s.negate()),
+        ("r negated", r.negate(), s),
+        ("both negated", r.negate(), s.negate()),
+        ("swapped", s, r),
+        ("s one up", r, s.add(&Scalar::ONE)),
+        ("r one up", r.add(&Scalar::ONE), s),
+    ] {
+        assert_eq!(check(r, s), Verdict::Invalid, "{name}");
+    }
+}
+
+#[test]
+fn points_in_any_other_form_or_place_are_no_key() {
+    let good = SecretKey::from_be_bytes(&bytes(PRIVATE)).unwrap().public_key().to_uncompressed();
+    let with = |at: usize, octet: u8| {
+        let mut bad = good;
+        bad[at] = octet;
+        bad.to_vec()
+    };
+    let p = bytes("fffffffeffffffffffffffffffffffffffffffff00000000ffffffffffffffff");
+    let cases: [(&str, Vec<u8>, KeyError); 9] = [
+        ("empty", Vec::new(), KeyError::Form),
+        ("at infinity", vec![0], KeyError::Form),
+        ("compressed", good[..33].to_vec(), KeyError::Form),
+        ("hybrid", with(0, 6), KeyError::Form),
+        ("one byte short", good[..64].to_vec(), KeyError::Form),
+        ("one byte long", [&good[..], &[0]].concat(), KeyError::Form),
+        ("off the curve", with(64, good[64] ^ 1), KeyError::OffCurve),
+        ("all zeros", [&[4][..], &[0; 64]].concat(), KeyError::OffCurve),
+        ("x = p", [&[4], &p[..], &good[33..]].concat(), KeyError::OffCurve),
+    ];
+    for (name, bytes, error) in cases {
+        assert_eq!(PublicKey::from_uncompressed(&bytes), Err(error), "{name}");
+    }
+}
+
+#[test]
+fn a_private_key_file_is_read_strictly() {
+    let key = SecretKey::from_be_bytes(&bytes(PRIVATE)).unwrap();
+    let good = *key.to_pkcs8_der();
+    let with = |at: usize, octet: u8| {
+        let mut bad = good;
+        bad[at] = octet;
+        SecretKey::from_pkcs8_der(&bad).err()
+    };
+    assert!(SecretKey::from_pkcs8_der(&good).is_ok());
+    assert_eq!(with(5, 2), Some(KeyError::Der), "version 2");
+    assert_eq!(with(26, 0x2e), Some(KeyError::Algorithm), "another curve");
+    assert_eq!(with(137, good[137] ^ 1), Some(KeyError::OffCurve));
+    assert_eq!(with(67, good[67] ^ 1), Some(KeyError::Mismatch));
+    let trailing = [&good[..], &[0]].concat();
+    assert_eq!(SecretKey::from_pkcs8_der(&trailing).err(), Some(KeyError::Der));
+    // The ECPrivateKey inside names no curve, so it does not stand alone.
+    assert_eq!(SecretKey::from_sec1_der(&good[29..]).err(), Some(KeyError::Algorithm));
+    assert_eq!(SecretKey::from_pem("").err(), Some(KeyError::Pem));
+}
+
 prop_compose! {
     /// Numbers with long runs of ones and zeros among them.
     fn scalar()(words in proptest::array::uniform4(prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), Just(1)]), low in any::<u64>())

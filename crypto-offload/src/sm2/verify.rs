@@ -51,7 +51,7 @@ impl fmt::Debug for PreparedKey {
 }
 
 /// `sum` gives s G + t P.
-fn verdict(
+pub(super) fn verdict(
     digest: &Scalar,
     signature: &Signature,
     sum: impl FnOnce(&Scalar, &Scalar) -> Jacobian,
@@ -76,5 +76,5 @@ fn has_x(point: &Jacobian, wanted: &Scalar) -> bool {
         return true;
     }
     let (larger, carry) = limbs::add(wanted.limbs(), &ORDER);
-    !carry && Field::from_be_bytes(&limbs::to_be_bytes(&larger)).is_some_and(is)
+    carry == 0 && Field::from_be_bytes(&limbs::to_be_bytes(&larger)).is_some_and(is)
 }
