@@ -43,15 +43,16 @@ sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes 
 bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 
-bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
+bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
 
-bench-ct: ## Whether the time of what touches a secret depends on it
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
-
 bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
+
+bench-ct: ## Whether time tells secrets: Welch's t test with a control that leaks
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size

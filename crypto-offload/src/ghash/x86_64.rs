@@ -8,9 +8,9 @@ use std::arch::x86_64::*;
 
 use super::{BLOCK_LEN, POWERS, Powers};
 
-/// Whether this CPU has PCLMULQDQ.
+/// Whether this CPU has PCLMULQDQ, and AVX so that it mixes with AVX code without a penalty.
 pub(super) fn has_clmul() -> bool {
-    is_x86_feature_detected!("pclmulqdq") && is_x86_feature_detected!("ssse3")
+    is_x86_feature_detected!("pclmulqdq") && is_x86_feature_detected!("avx")
 }
 
 /// Whether this CPU has VPCLMULQDQ on 512 bits.
@@ -42,27 +42,38 @@ pub(super) fn multiply(a: u128, b: u128) -> u128 {
     unsafe { single(a, b) }
 }
 
-#[target_feature(enable = "pclmulqdq,ssse3")]
+#[target_feature(enable = "pclmulqdq,avx")]
 fn single(a: u128, b: u128) -> u128 {
     let mut product = Product::zero();
     product.add(from_number(a), from_number(b));
     to_number(product.reduce())
 }
 
-#[target_feature(enable = "pclmulqdq,ssse3")]
+#[target_feature(enable = "pclmulqdq,avx")]
 fn narrow(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
     let mut sum = from_number(sum);
-    for group in blocks.chunks(8) {
-        let mut product = Product::zero();
-        for (block, power) in group.iter().zip(powers.last(group.len())) {
-            // Only the first block takes the sum in.
-            let block = _mm_xor_si128(from_number(u128::from_be_bytes(*block)), sum);
-            sum = _mm_setzero_si128();
-            product.add(block, from_number(*power));
-        }
-        sum = product.reduce();
+    let (groups, rest) = blocks.as_chunks::<8>();
+    for group in groups {
+        sum = absorb_some(powers.last(8), sum, group);
+    }
+    if !rest.is_empty() {
+        sum = absorb_some(powers.last(rest.len()), sum, rest);
     }
     to_number(sum)
+}
+
+/// As many blocks as there are powers in front of the zeros; see [`Powers::last`].
+#[inline]
+#[target_feature(enable = "pclmulqdq,avx")]
+fn absorb_some(powers: &[u128], sum: __m128i, blocks: &[[u8; BLOCK_LEN]]) -> __m128i {
+    let mut product = Product::zero();
+    // Only the first block takes the sum in.
+    let mut first = sum;
+    for (block, power) in blocks.iter().zip(powers) {
+        product.add(_mm_xor_si128(from_block(block), first), from_number(*power));
+        first = _mm_setzero_si128();
+    }
+    product.reduce()
 }
 
 /// A sum of products, 256 bits long: lower, upper, and the middle that overlaps both.
@@ -74,14 +85,14 @@ struct Product {
 
 impl Product {
     #[inline]
-    #[target_feature(enable = "pclmulqdq,ssse3")]
+    #[target_feature(enable = "pclmulqdq,avx")]
     fn zero() -> Self {
         let zero = _mm_setzero_si128();
         Self { low: zero, middle: zero, high: zero }
     }
 
     #[inline]
-    #[target_feature(enable = "pclmulqdq,ssse3")]
+    #[target_feature(enable = "pclmulqdq,avx")]
     fn add(&mut self, a: __m128i, b: __m128i) {
         self.low = _mm_xor_si128(self.low, _mm_clmulepi64_si128::<0x00>(a, b));
         self.high = _mm_xor_si128(self.high, _mm_clmulepi64_si128::<0x11>(a, b));
@@ -91,7 +102,7 @@ impl Product {
 
     /// Divides by x^128, 64 bits at a time; see the portable path for why.
     #[inline]
-    #[target_feature(enable = "pclmulqdq,ssse3")]
+    #[target_feature(enable = "pclmulqdq,avx")]
     fn reduce(self) -> __m128i {
         let low = _mm_xor_si128(self.low, _mm_slli_si128::<8>(self.middle));
         let high = _mm_xor_si128(self.high, _mm_srli_si128::<8>(self.middle));
@@ -105,7 +116,7 @@ impl Product {
 /// x^121 + x^126 + x^127, divided by x^64.
 const MODULUS: i64 = 0xc200_0000_0000_0000_u64.cast_signed();
 
-#[target_feature(enable = "avx512f,avx512bw,vpclmulqdq,pclmulqdq,ssse3")]
+#[target_feature(enable = "avx512f,avx512bw,vpclmulqdq,pclmulqdq,avx")]
 fn wide(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
     let order = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f));
     let mut sum = from_number(sum);
@@ -192,15 +203,24 @@ fn load_blocks(blocks: &[[u8; BLOCK_LEN]; 4]) -> __m512i {
     unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) }
 }
 
+/// A block as a number.
 #[inline]
-#[target_feature(enable = "ssse3")]
+#[target_feature(enable = "avx")]
+fn from_block(block: &[u8; BLOCK_LEN]) -> __m128i {
+    let order = _mm_set_epi64x(0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f);
+    // SAFETY: a block is 16 bytes that may be read, at any alignment.
+    _mm_shuffle_epi8(unsafe { _mm_loadu_si128(block.as_ptr().cast()) }, order)
+}
+
+#[inline]
+#[target_feature(enable = "avx")]
 fn from_number(number: u128) -> __m128i {
     // SAFETY: both are 16 bytes without invalid values, and x86-64 is little endian.
     unsafe { std::mem::transmute::<u128, __m128i>(number) }
 }
 
 #[inline]
-#[target_feature(enable = "ssse3")]
+#[target_feature(enable = "avx")]
 fn to_number(register: __m128i) -> u128 {
     // SAFETY: as in `from_number`.
     unsafe { std::mem::transmute::<__m128i, u128>(register) }

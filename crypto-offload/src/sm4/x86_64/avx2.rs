@@ -1,4 +1,4 @@
-//! 256 bits: each register holds one word of 8 blocks, two such groups are under way at once.
+//! 256 bits: each register holds one word of 8 blocks, two or four such groups are under way at once.
 //!
 //! The same rounds around three S-boxes: GFNI's inversion, and the AES S-box of AES-NI and VAES between two linear maps
 //! that are looked up, half a byte at a time, in a register.
@@ -151,7 +151,7 @@ macro_rules! back_end {
     };
 }
 
-back_end!(gfni, "avx2,gfni", ["avx2", "gfni"], 2, IN_ORDER, true, |x| {
+back_end!(gfni, "avx2,gfni", ["avx2", "gfni"], 4, IN_ORDER, true, |x| {
     let x = _mm256_gf2p8affine_epi64_epi8::<0x3e>(x, _mm256_set1_epi64x(INTO_GFNI));
     _mm256_gf2p8affineinv_epi64_epi8::<0xd3>(x, _mm256_set1_epi64x(OUT_GFNI))
 });
@@ -222,7 +222,9 @@ const fn affine(matrix: u64, x: u8) -> u8 {
     let rows = matrix.to_be_bytes();
     let (mut bit, mut y) = (0, 0);
     while bit < 8 {
-        y |= ((rows[bit] & x).count_ones() as u8 & 1) << bit;
+        if (rows[bit] & x).count_ones() % 2 == 1 {
+            y |= 1 << bit;
+        }
         bit += 1;
     }
     y
