@@ -65,7 +65,7 @@ fn main() -> Outcome<()> {
         let which = if mutual { "mutual" } else { "server-auth" };
         println!("# {which}: CPU time of both ends, one core, median of {SAMPLES} samples");
         for it in [&mut sm, &mut p256, &mut ccm] {
-            let [time, send, receive] = [&mut it.handshakes, &mut it.sends, &mut it.receives].map(median);
+            let [time, send, receive] = [&mut it.handshakes, &mut it.sends, &mut it.receives].map(|it| median(it));
             println!("# {} handshake {:.1} us", it.name, time * 1e6);
             if !mutual {
                 println!(
@@ -213,7 +213,7 @@ fn p256_provider() -> CryptoProvider {
     provider
 }
 
-fn median(samples: &mut Vec<f64>) -> f64 {
+fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
