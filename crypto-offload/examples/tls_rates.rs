@@ -65,7 +65,8 @@ fn main() -> Outcome<()> {
         let which = if mutual { "mutual" } else { "server-auth" };
         println!("# {which}: CPU time of both ends, one core, median of {SAMPLES} samples");
         for it in [&mut sm, &mut p256, &mut ccm] {
-            let [time, send, receive] = [&mut it.handshakes, &mut it.sends, &mut it.receives].map(|it| median(it));
+            let [time, send, receive] =
+                [&mut it.handshakes, &mut it.sends, &mut it.receives].map(|it| median(it));
             println!("# {} handshake {:.1} us", it.name, time * 1e6);
             if !mutual {
                 println!(
