@@ -18,7 +18,8 @@ demo: setup ## The whole product in one terminal; ARGS="--package FILE", ARGS="-
 	$(CARGO) build --release --locked -p gatewayd --bins --example demo
 	@"$${CARGO_TARGET_DIR:-target}"/release/examples/demo $(ARGS)
 
-test: setup ## Every test and every documented example, with counts
+test: ## Every test and every documented example, with counts; under a real systemd in a container where this is root
+	@scripts/setup tests
 	@scripts/test
 
 fmt: ## Format the sources
@@ -40,6 +41,13 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 
+test-nspawn: ## The shipped units and binaries under a real systemd in a container: life, sandbox, a short soak
+	@tests/nspawn/run suite
+
+soak-restart: COUNT = 1000
+soak-restart: ## COUNT=1000 restarts, kills and aborts of the real service under load; what was lost, how long it was away
+	@tests/nspawn/run soak $(COUNT)
+
 bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 
@@ -50,7 +58,7 @@ bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt 
 bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
 
-bench-ct: ## Whether time tells secrets: Welch's t test with a control that leaks
+bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
@@ -72,5 +80,5 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-ct bench-tls bench-telemetry \
-	fuzz fuzz-smoke check-yocto check-units ci
+# Every target is a question, none a file.
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*## / { print $$1 }' $(MAKEFILE_LIST))
