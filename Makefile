@@ -55,9 +55,12 @@ bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt 
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
 
+bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
+
 bench-ct: ## Whether the time of what touches a secret depends on it
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size

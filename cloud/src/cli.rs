@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use crypto_offload::signing;
+use crypto_offload::tls::Suites;
 use gateway_cloud::publish::{self, Campaign, Expiry, TargetDescription};
 use ota::stage::TraceId;
 use ota::uptane::{CampaignId, Vin};
@@ -110,6 +111,9 @@ pub(crate) struct ServeArgs {
     /// Where `publish keys` put the certificates
     #[arg(long, value_name = "DIR")]
     pub(crate) certs: PathBuf,
+    /// Which TLS suites gateways may come with: sm-only, sm-preferred or international
+    #[arg(long, value_name = "POLICY", default_value_t = Suites::International)]
+    pub(crate) suites: Suites,
     /// Address for UDP and TCP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4433")]
     pub(crate) listen: SocketAddr,

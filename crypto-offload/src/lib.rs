@@ -44,6 +44,8 @@
     reason = "an error is the rare case and carries both digests of a mismatch"
 )]
 
+#[cfg(feature = "signing")]
+pub mod certificate;
 #[cfg(feature = "software")]
 pub mod engine;
 #[cfg(feature = "software")]
@@ -65,3 +67,5 @@ pub mod sm4;
 pub mod software;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -137,9 +137,10 @@ fn assemble(
     let (journal, records) = Journal::open(&state.join("journal.redb"), sender.clone())?;
     let store = Store::open(&state.join("store"), config.state.quota.get(), sender.clone())
         .map_err(system("cannot open the image store"))?;
-    let mqtt = Mqtt::start(build::mqtt(config, &topics)?, &state.join("outbox.redb"), received_in)
-        .map_err(system("cannot start the broker link"))?;
     let credentials = ServiceManager::credentials();
+    let link = build::mqtt(config, &topics, credentials.as_deref())?;
+    let mqtt = Mqtt::start(link, &state.join("outbox.redb"), received_in)
+        .map_err(system("cannot start the broker link"))?;
     let io = Io {
         cloud: Cloud::new(&config.cloud, credentials.as_deref(), sender.clone())?,
         crypto: CryptoWorker::start(layout.pin(Role::Crypto, 0), sender.clone())?,

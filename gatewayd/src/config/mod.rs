@@ -169,6 +169,34 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_prefers_sm_needs_a_certificate_of_either_kind() {
+        let with = |suites: &str, more: &str| {
+            reference::TEXT.replace("suites = \"international\"", &format!("suites = \"{suites}\"\n{more}"))
+        };
+        let both = "sm_certificate = \"/a.pem\"\nsm_key = \"/a.key\"";
+        assert!(parse(&with("sm-preferred", both)).is_ok());
+        assert!(parse(&with("sm-only", "")).is_ok());
+        assert!(errors(&with("sm-preferred", "")).contains("[CLD-006]"));
+        assert!(errors(&with("sm-only", "sm_key = \"/a.key\"")).contains("[CLD-005]"));
+        assert!(errors(&with("sm", "")).contains("is not sm-only, sm-preferred or international"));
+    }
+
+    #[test]
+    fn a_broker_is_reached_in_clear_text_on_this_machine_only_or_a_warning_says_so() {
+        let found = |url: &str| {
+            let text = reference::TEXT.replace("mqtt://127.0.0.1:1883", url);
+            parse(&text).map_or_else(|findings| findings, |(_, findings)| findings).to_string()
+        };
+        for url in ["mqtts://broker.example.com", "mqtt://localhost:1883", "mqtt://[::1]:1883"] {
+            assert!(!found(url).contains("MQT"), "{url}: {}", found(url));
+        }
+        assert!(found("mqtt://broker.example.com").contains("[MQT-003]"));
+        assert!(found("amqp://broker.example.com").contains("[MQT-002]"));
+        let half = reference::TEXT.replace("outbox = 4096", "outbox = 4096\ncertificate = \"/a.pem\"");
+        assert!(errors(&half).contains("[MQT-006]"));
+    }
+
+    #[test]
     fn a_clear_text_cloud_is_refused() {
         let text = reference::TEXT.replace("https://", "http://");
         assert!(errors(&text).contains("[CLD-001]"));

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crypto_offload::tls::Suites;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units::{Size, Span};
 
@@ -27,6 +28,15 @@ pub struct CloudPart {
     pub certificate: PathBuf,
     /// Its private key: a PEM file, or `credential:NAME` for one that systemd passes in.
     pub key: Secret,
+    /// Which TLS suites the origin and the broker may have: `sm-only`, `sm-preferred` or `international`.
+    #[serde(default, deserialize_with = "suites", serialize_with = "suites_name")]
+    pub suites: Suites,
+    /// PEM file with the gateway's own certificate chain for SM suites, where `certificate` is for international ones.
+    #[serde(default)]
+    pub sm_certificate: Option<PathBuf>,
+    /// The private key of `sm_certificate`.
+    #[serde(default)]
+    pub sm_key: Option<Secret>,
     /// Transports, tried in this order.
     #[serde(default = "CloudPart::default_transports")]
     pub transports: Vec<TransportName>,
@@ -45,6 +55,15 @@ pub struct CloudPart {
     /// How often the Director is asked without being told to.
     #[serde(default = "CloudPart::default_poll_interval")]
     pub poll_interval: Span,
+}
+
+/// A policy, by its name.
+fn suites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Suites, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn suites_name<S: Serializer>(suites: &Suites, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(suites)
 }
 
 /// A way to reach the origin.
@@ -108,8 +127,17 @@ pub struct KekPart {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttPart {
-    /// `mqtt://host:port`.
+    /// `mqtt://host:port`, or `mqtts://host:port` for TLS 1.3 with the suites of `cloud.suites`.
     pub url: String,
+    /// PEM file with the certificates that may sign the broker's. With `mqtts` only; those of `cloud.ca` otherwise.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// PEM file with the certificate chain to show the broker. With `mqtts` only; the one of `[cloud]` otherwise.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// The private key of `certificate`.
+    #[serde(default)]
+    pub key: Option<Secret>,
     /// MQTT keep-alive.
     #[serde(default = "MqttPart::default_keep_alive")]
     pub keep_alive: Span,

@@ -21,6 +21,7 @@ use crate::gateway::message::{EcuIndex, Input};
 use crate::gateway::{EcuSetup, KeyEncryptionKey, Setup};
 use crate::io::can::BusWorker;
 use crate::io::mqtt::{self, MqttConfig};
+use crate::io::tls::ClientTls;
 use crate::runtime::Layout;
 use crate::systemd::ServiceManager;
 
@@ -147,11 +148,17 @@ pub(super) fn buses(
 }
 
 /// What the broker link is told.
-pub(super) fn mqtt(config: &Config, topics: &Topics) -> Result<MqttConfig, StartError> {
-    let (host, port) = mqtt::parse_url(&config.mqtt.url).map_err(StartError::Config)?;
+pub(super) fn mqtt(
+    config: &Config,
+    topics: &Topics,
+    credentials: Option<&Path>,
+) -> Result<MqttConfig, StartError> {
+    let address = mqtt::parse_url(&config.mqtt.url).map_err(StartError::Config)?;
+    let tls = address.tls.then(|| ClientTls::for_broker(&config.mqtt, &config.cloud, credentials));
     Ok(MqttConfig {
-        host,
-        port,
+        host: address.host,
+        port: address.port,
+        tls: tls.transpose().map_err(wrong)?,
         client_id: format!("gatewayd-{}", config.vehicle.vin),
         keep_alive: config.mqtt.keep_alive.get(),
         outbox: config.mqtt.outbox,

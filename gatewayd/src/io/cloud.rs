@@ -6,7 +6,6 @@
 mod http2;
 mod http3;
 mod request;
-mod tls;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +14,8 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-pub use self::tls::TlsError;
+use super::tls::ClientTls;
+pub use super::tls::TlsError;
 use crate::config::parts::{CloudPart, TransportName};
 use crate::gateway::message::{Fetch, FetchError, FetchId, Input};
 
@@ -37,7 +37,7 @@ pub struct Prepared(Arc<Origin>);
 struct Origin {
     url: request::OriginUrl,
     part: CloudPart,
-    tls: Arc<rustls::ClientConfig>,
+    tls: ClientTls,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -68,7 +68,7 @@ impl Cloud {
     /// As [`Cloud::new`].
     pub fn prepare(part: &CloudPart, credentials: Option<&Path>) -> Result<Prepared, TlsError> {
         let url = request::OriginUrl::parse(&part.url).map_err(TlsError::Url)?;
-        let tls = Arc::new(tls::client_config(part, credentials)?);
+        let tls = ClientTls::for_origin(part, credentials)?;
         Ok(Prepared(Arc::new(Origin { url, part: part.clone(), tls, connection: Mutex::new(None) })))
     }
 
@@ -131,30 +131,38 @@ impl Origin {
         }
         let mut last = FetchError::Unreachable { reason: "no transport is configured".to_owned() };
         for transport in &self.part.transports {
-            let attempt =
-                tokio::time::timeout(self.part.connect_timeout.get(), self.connect_over(*transport));
-            match attempt.await {
-                Ok(Ok(connection)) => {
-                    tracing::info!(?transport, url = self.part.url, "connected to the origin");
-                    *slot = Some(connection.clone());
-                    return Ok(connection);
-                }
-                Ok(Err(reason)) => {
-                    last = FetchError::Unreachable { reason: format!("{transport:?}: {reason}") }
-                }
-                Err(_) => {
-                    let reason = format!("{transport:?}: no answer in {}", self.part.connect_timeout);
-                    last = FetchError::Unreachable { reason };
+            for (family, tls) in &self.tls.attempts {
+                let attempt = self.connect_over(*transport, tls);
+                match tokio::time::timeout(self.part.connect_timeout.get(), attempt).await {
+                    Ok(Ok(connection)) => {
+                        tracing::info!(?transport, ?family, url = self.part.url, "connected to the origin");
+                        *slot = Some(connection.clone());
+                        return Ok(connection);
+                    }
+                    Ok(Err(reason)) => {
+                        tracing::debug!(?transport, ?family, reason, "no connection to the origin");
+                        last = FetchError::Unreachable { reason: format!("{transport:?}: {reason}") }
+                    }
+                    Err(_) => {
+                        let reason = format!("{transport:?}: no answer in {}", self.part.connect_timeout);
+                        last = FetchError::Unreachable { reason };
+                        // An origin that says nothing says nothing to other suites either.
+                        break;
+                    }
                 }
             }
         }
         Err(last)
     }
 
-    async fn connect_over(&self, transport: TransportName) -> Result<Connection, String> {
+    async fn connect_over(
+        &self,
+        transport: TransportName,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Connection, String> {
         match transport {
-            TransportName::Http3 => http3::Connection::open(self).await.map(Connection::Http3),
-            TransportName::Http2 => http2::Connection::open(self).await.map(Connection::Http2),
+            TransportName::Http3 => http3::Connection::open(self, tls).await.map(Connection::Http3),
+            TransportName::Http2 => http2::Connection::open(self, tls).await.map(Connection::Http2),
         }
     }
 
