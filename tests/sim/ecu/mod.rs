@@ -13,6 +13,7 @@ mod drive;
 mod fault;
 mod flash;
 mod node;
+mod tester;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -22,6 +23,7 @@ pub use drive::{Progress, drive};
 pub use fault::Fault;
 pub use flash::FlashStateError;
 pub use node::{EcuNode, EcuPort, NodeConfig, NodeError};
+pub use tester::Tester;
 pub use wire::{WireDirection, WireFault, WireFaultKind};
 
 use board::Board;
