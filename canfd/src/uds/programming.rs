@@ -203,8 +203,8 @@ impl Programmer {
         algorithm: Option<Arc<dyn KeyAlgorithm>>,
     ) -> Result<Self, PlanError> {
         plan.validate(&profile)?;
-        let erased_before = plan.resume_from.is_some() && !profile.keeps_old_software();
-        let ecu_state = if erased_before { EcuState::NoApplication } else { EcuState::OldSoftware };
+        // What an earlier attempt left behind only the ECU can tell.
+        let ecu_state = if plan.resume_from.is_some() { EcuState::Unknown } else { EcuState::OldSoftware };
         let mut programmer = Self {
             algorithm,
             client: Client::new(profile.timings.client()),

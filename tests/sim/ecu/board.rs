@@ -76,6 +76,10 @@ impl Board {
         self.running.as_ref().map(|(_, version)| version.as_slice())
     }
 
+    pub(super) fn stored_version(&self) -> Option<&[u8]> {
+        self.flash.state().banks.get(self.running_bank()?).map(|bank| bank.version.as_slice())
+    }
+
     pub(super) fn running_bank(&self) -> Option<usize> {
         self.running.as_ref().map(|(bank, _)| *bank)
     }

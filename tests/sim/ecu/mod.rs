@@ -13,6 +13,7 @@ mod drive;
 mod fault;
 mod flash;
 mod node;
+pub mod sweep;
 mod tester;
 #[cfg(test)]
 mod tests;
@@ -144,6 +145,11 @@ impl SimEcu {
     /// The version that runs; `None` if there is no application.
     pub fn running_version(&self) -> Option<&[u8]> {
         self.server.application().running_version()
+    }
+
+    /// The version of the image in the bank that runs, whatever a fault makes of it; `None` if there is no application.
+    pub fn stored_version(&self) -> Option<&[u8]> {
+        self.server.application().stored_version()
     }
 
     /// The bank that runs; `None` if there is no application.

@@ -44,8 +44,8 @@ pub struct EcuPort {
     wire: Wire,
     /// Frames that faults put beside those of the link
     extra: VecDeque<FdFrame>,
-    /// Frames with the bus: whether the link waits for their confirmation
-    unconfirmed: VecDeque<bool>,
+    /// Frames with the bus, and whether the link waits for their confirmation
+    unconfirmed: VecDeque<(FdFrame, bool)>,
 }
 
 impl EcuPort {
@@ -99,10 +99,13 @@ impl EcuPort {
         self.settle(now);
     }
 
-    /// The bus confirmed the oldest frame of this port.
-    pub fn handle_transmitted(&mut self, now: Instant) {
-        // A bus that repeats a frame confirms it twice: that is for the link to sort out.
-        if self.unconfirmed.pop_front().unwrap_or(true) {
+    /// The bus confirmed this frame of ours.
+    pub fn handle_transmitted(&mut self, now: Instant, frame: &FdFrame) {
+        // Those before it are lost. A bus that repeats a frame confirms it twice: that is for the link to sort out.
+        let known = self.unconfirmed.iter().position(|(sent, _)| sent == frame);
+        let linked =
+            known.and_then(|at| self.unconfirmed.drain(..=at).next_back()).is_none_or(|(_, linked)| linked);
+        if linked {
             self.physical.handle_transmitted(now);
         }
         self.settle(now);
@@ -128,16 +131,16 @@ impl EcuPort {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
         self.settle(now);
         if let Some(frame) = self.extra.pop_front() {
-            self.unconfirmed.push_back(false);
+            self.unconfirmed.push_back((frame, false));
             return Some(frame);
         }
         loop {
             let frame = self.physical.poll_transmit(now)?;
             let [first, second] = self.wire.handle_transmit(now, frame);
             self.extra.extend(second);
-            if first.is_some() {
-                self.unconfirmed.push_back(true);
-                return first;
+            if let Some(first) = first {
+                self.unconfirmed.push_back((first, true));
+                return Some(first);
             }
             self.physical.handle_transmitted(now);
             self.settle(now);
@@ -321,7 +324,7 @@ impl Runner {
             while let Some(received) = self.receive()? {
                 let now = Instant::now();
                 if received.own {
-                    self.port.handle_transmitted(now);
+                    self.port.handle_transmitted(now, &received.frame);
                 } else {
                     self.port.handle_frame(now, &received.frame);
                 }

@@ -20,6 +20,7 @@ pub struct Tester {
     image: Vec<u8>,
     last: Option<Event>,
     acknowledged: u64,
+    erased: bool,
 }
 
 impl Tester {
@@ -33,6 +34,7 @@ impl Tester {
             image,
             last: None,
             acknowledged: 0,
+            erased: false,
         }
     }
 
@@ -49,6 +51,11 @@ impl Tester {
     /// Bytes of the image that the ECU has acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// Whether erasing the bank for this image was begun, now or before a transfer that was taken up.
+    pub fn has_erased(&self) -> bool {
+        self.erased
     }
 
     /// A frame from the bus, or the confirmation of one of ours.
@@ -138,6 +145,13 @@ impl Tester {
             match event {
                 Event::NeedData { offset, max_len } => self.supply(now, offset, max_len),
                 Event::Acknowledged { offset } => self.acknowledged = offset,
+                // As a journal has it: the intent is written down before the step.
+                Event::PhaseEntered(Phase::Erase) => self.erased = true,
+                Event::Erased => self.acknowledged = 0,
+                Event::Resumed { offset } => {
+                    self.erased = true;
+                    self.acknowledged = offset;
+                }
                 Event::Finished { .. } | Event::Failed(_) => self.last = Some(event),
                 _ => {}
             }

@@ -53,6 +53,7 @@ impl Programmer {
                     self.ecu_state = EcuState::NewSoftware;
                     self.begin_restore(now, Ending::Success { already_current: true });
                 } else {
+                    self.ecu_state = EcuState::OldSoftware;
                     self.identify_next(now, Asked::Version);
                 }
             }
@@ -130,7 +131,10 @@ impl Programmer {
         };
         match (asked, refusal) {
             // A boot loader without application may know neither.
-            (Asked::Version, Some(_)) => self.identify_next(now, asked),
+            (Asked::Version, Some(_)) => {
+                self.ecu_state = EcuState::NoApplication;
+                self.identify_next(now, asked);
+            }
             (Asked::Hardware, Some(_)) if self.plan.hardware.is_none() => self.identify_next(now, asked),
             (Asked::ActiveBank, Some(_)) if self.plan.bank.is_some() => self.identify_next(now, asked),
             (Asked::Seed, Some(nrc @ Nrc::RequiredTimeDelayNotExpired)) => {

@@ -1,20 +1,21 @@
 //! Why programming an ECU failed, and what the ECU runs now.
 
-use crate::uds::client::{ClientError, TransportFailure};
-use crate::uds::message::{DataIdentifier, Nrc, ResponseError, RoutineId, ServiceId};
+use crate::uds::client::ClientError;
+use crate::uds::message::{DataIdentifier, Nrc, RoutineId, ServiceId};
 use crate::uds::profile::Phase;
 use std::time::Duration;
 
 /// What an ECU runs after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EcuState {
-    /// What it ran before; nothing was lost
+    /// What it ran before this attempt; nothing was lost
     OldSoftware,
-    /// Its only bank is erased or incomplete: it waits in its boot loader for another attempt
+    /// None: its only bank is erased or incomplete, or it refuses to name a version. It waits in its boot loader
     NoApplication,
     /// The new software, although something after it failed
     NewSoftware,
-    /// An erase, a switch or a reset was sent and its outcome is not known: read the version to find out
+    /// An erase, the last check, a switch or a reset was sent, now or in an earlier attempt, and its outcome is not
+    /// known: read the version to find out
     Unknown,
 }
 
@@ -34,14 +35,9 @@ pub struct ProgrammingError {
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// The ECU said no
-    #[error("the ECU refused {service}: {nrc}")]
-    EcuRefused {
-        /// Service asked for
-        service: ServiceId,
-        /// Its reason
-        nrc: Nrc,
-    },
+    /// A request was not carried out
+    #[error(transparent)]
+    Request(#[from] ClientError),
     /// The ECU is locked after wrong keys, or since its start
     #[error("the ECU denies security access for now ({nrc}), tried again after {waited:?}")]
     SecurityLocked {
@@ -50,31 +46,7 @@ pub enum Cause {
         /// How long was waited in vain
         waited: Duration,
     },
-    /// The ECU did not answer
-    #[error("no answer to {service}, {discarded} unrelated answers discarded")]
-    NoAnswer {
-        /// Service asked for
-        service: ServiceId,
-        /// Answers that belonged to no request
-        discarded: u32,
-    },
-    /// The ECU promised an answer for too long
-    #[error("the ECU answered {service} with response pending {count} times without an end")]
-    ResponsePendingTooLong {
-        /// Service asked for
-        service: ServiceId,
-        /// How often
-        count: u32,
-    },
-    /// The ECU was busy for too long
-    #[error("the ECU answered {service} with busy {count} times")]
-    BusyTooLong {
-        /// Service asked for
-        service: ServiceId,
-        /// How often
-        count: u32,
-    },
-    /// The ECU broke the protocol
+    /// Its answer is one, but makes no sense
     #[error("the ECU misbehaved")]
     EcuMisbehaved(#[from] Misbehaviour),
     /// The routine ran and found the memory wrong
@@ -121,15 +93,6 @@ pub enum Cause {
         /// From the reset on
         waited: Duration,
     },
-    /// The way to the ECU failed
-    #[error("the transport failed during {service}")]
-    Transport {
-        /// Service asked for
-        service: ServiceId,
-        /// What the transport said
-        #[source]
-        source: TransportFailure,
-    },
     /// The caller gave up
     #[error("aborted by the caller")]
     Aborted,
@@ -138,15 +101,6 @@ pub enum Cause {
 /// How an ECU broke the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misbehaviour {
-    /// What came back is no response
-    #[error("its answer to {service} is no response")]
-    Malformed {
-        /// Service asked for
-        service: ServiceId,
-        /// What is wrong with it
-        #[source]
-        source: ResponseError,
-    },
     /// A positive answer with contents that make no sense
     #[error("its answer to {service} holds {record:02X?}")]
     Record {
@@ -165,23 +119,6 @@ pub enum Misbehaviour {
         /// How many banks the profile has
         count: usize,
     },
-}
-
-impl From<ClientError> for Cause {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Refused { service, nrc } => Self::EcuRefused { service, nrc },
-            ClientError::NoAnswer { service, discarded } => Self::NoAnswer { service, discarded },
-            ClientError::ResponsePendingTooLong { service, count } => {
-                Self::ResponsePendingTooLong { service, count }
-            }
-            ClientError::BusyTooLong { service, count } => Self::BusyTooLong { service, count },
-            ClientError::Malformed { service, source } => {
-                Self::EcuMisbehaved(Misbehaviour::Malformed { service, source })
-            }
-            ClientError::Transport { service, source } => Self::Transport { service, source },
-        }
-    }
 }
 
 impl Cause {

@@ -52,7 +52,7 @@ fn on_bus(bench: &Bench, ecu: SimEcu, timing: Option<BitTiming>, st_min: StMin) 
                 if own {
                     port.handle_frame(now, &delivery.frame);
                 } else {
-                    port.handle_transmitted(now);
+                    port.handle_transmitted(now, &delivery.frame);
                 }
             }
         }
