@@ -222,9 +222,8 @@ impl Run<'_> {
 
     fn truth(&self, ecu: &SimEcu) -> Result<Truth, Violation> {
         let Some(image) = ecu.running_image()? else { return Ok(Truth::Nothing) };
-        let bank = ecu.running_bank().and_then(|bank| self.scenario.placed(bank));
         Ok(match ecu.stored_version() {
-            Some(version) if version == NEW_VERSION && Some(&image) == bank.as_ref() => Truth::New,
+            Some(version) if version == NEW_VERSION && image == self.scenario.placed() => Truth::New,
             Some(version) if version == OLD_VERSION && image == self.scenario.ecu.factory_image => Truth::Old,
             version => Truth::Mixed(version.unwrap_or_default().to_vec()),
         })

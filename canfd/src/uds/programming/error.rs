@@ -46,6 +46,9 @@ pub enum Cause {
         /// How long was waited in vain
         waited: Duration,
     },
+    /// The ECU could not prove itself in 0x29
+    #[error("the ECU's certificate or its proof is not accepted")]
+    ServerNotTrusted,
     /// Its answer is one, but makes no sense
     #[error("the ECU misbehaved")]
     EcuMisbehaved(#[from] Misbehaviour),
@@ -108,6 +111,12 @@ pub enum Misbehaviour {
         service: ServiceId,
         /// What followed the repeated part, at most 16 bytes of it
         record: Vec<u8>,
+    },
+    /// An erase that is asked for again and again has no end
+    #[error("it is still erasing after {waited:?}")]
+    EndlessErase {
+        /// From the first request on
+        waited: Duration,
     },
     /// The running bank it reports is not in the profile
     #[error("{did} reports bank {bank}, the profile has {count}")]

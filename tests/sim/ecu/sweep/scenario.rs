@@ -22,9 +22,14 @@ const DIALECTS: &[(&str, &str)] = &[
     ("plain", include_str!("dialects/plain.toml")),
     ("resuming", include_str!("dialects/resuming.toml")),
     ("two-banks", include_str!("dialects/two-banks.toml")),
+    ("polled", include_str!("dialects/polled.toml")),
+    ("segments", include_str!("dialects/segments.toml")),
+    ("file", include_str!("dialects/file.toml")),
 ];
 
-const SERVICES: [ServiceId; 8] = [
+const SERVICES: [ServiceId; 10] = [
+    ServiceId::Authentication,
+    ServiceId::RequestFileTransfer,
     ServiceId::DiagnosticSessionControl,
     ServiceId::ReadDataByIdentifier,
     ServiceId::WriteDataByIdentifier,
@@ -65,9 +70,11 @@ impl Scenario {
         let (dialect, text) = pick(&mut random, DIALECTS);
         let profile: Profile = toml::from_str(text)?;
         // Small blocks for the wrap of their counter, large ones for long messages.
-        let block = pick(&mut random, &[10, 34, 130, 514, 1_026, 4_095]);
+        let block = pick(&mut random, &[12, 34, 130, 514, 1_026, 4_095]);
         let len = 1 + usize::try_from(random.below(u64::from(block) * 40 + 2_000)).unwrap_or(0);
-        let image = random.bytes(len.min(60_000));
+        let least = profile.flash_driver.map_or(0, |driver| driver.length)
+            + profile.segments.iter().filter_map(|segment| segment.length).sum::<u64>();
+        let image = random.bytes(len.min(60_000) + usize::try_from(least).unwrap_or(0));
         let algorithm = profile.checksum.map_or(ChecksumAlgorithm::Sha256, |checksum| checksum.algorithm);
         let mut digest = Digest::new(algorithm);
         digest.update(&image);
@@ -123,9 +130,10 @@ impl Scenario {
         (random.below(8) == 0).then(|| Duration::from_micros(random.below(most)))
     }
 
-    /// What the bank holds once it is programmed.
-    pub(super) fn placed(&self, _bank: usize) -> Option<Vec<u8>> {
-        Some(self.image.clone())
+    /// What the bank holds once it is programmed: the image without the flash driver.
+    pub(super) fn placed(&self) -> &[u8] {
+        let driver = self.ecu.profile.flash_driver.map_or(0, |driver| driver.length);
+        self.image.get(usize::try_from(driver).unwrap_or(usize::MAX)..).unwrap_or_default()
     }
 
     /// What becomes of each frame on the bus.

@@ -4,6 +4,7 @@ use super::*;
 use canfd::uds::client::ClientError;
 use canfd::uds::client::TransportFailure;
 use canfd::uds::message::{Nrc, RoutineId, ServiceId};
+use canfd::uds::programming::Secrets;
 
 #[test]
 fn a_silent_ecu_is_given_up_after_p2_and_has_lost_nothing() {
@@ -198,8 +199,10 @@ fn a_wrong_key_is_refused_and_the_third_one_locks() {
     // The ECU counts attempts over sessions.
     for attempt in 1..=3 {
         let profile = Arc::new(bench.config.profile.clone());
+        let algorithm: Arc<dyn canfd::uds::security::KeyAlgorithm> = Arc::new(Wrong);
+        let secrets = Secrets { algorithm: Some(algorithm), ..Secrets::default() };
         let mut programmer =
-            Programmer::with_key_algorithm(bench.now, profile, bench.plan.clone(), Arc::new(Wrong)).unwrap();
+            Programmer::with_secrets(bench.now, profile, bench.plan.clone(), secrets).unwrap();
         let Progress::Ended(Event::Failed(error)) = bench.drive(&mut programmer, |_, _| true) else {
             panic!()
         };
