@@ -2,7 +2,7 @@
 
 use super::{EcuPort, Fault, WireDirection, WireFault, WireFaultKind};
 use canfd::uds::duration;
-use canfd::uds::message::ServiceId;
+use canfd::uds::message::{Nrc, ServiceId};
 use std::time::{Duration, Instant};
 
 /// The commands, for people.
@@ -18,6 +18,7 @@ quit                            every ECU is switched off
 ECU is a name or `all`. FAULT is one of
   silent                        it hears and says nothing
   endless-pending SID           NRC 0x78 to this service (hexadecimal) for ever
+  refuse SID NRC N              it refuses this service N times with this code (both hexadecimal), doing nothing
   reset-during-transfer N       once, after N blocks of 0x36, in the middle of the next
   lose-block-answer N           once, after N blocks of 0x36: programmed, not answered
   flash-failure OFFSET          the cell at this offset of a bank cannot be programmed
@@ -128,6 +129,11 @@ impl Injection {
         let fault = match word(words, "FAULT")? {
             "silent" => Fault::Silent,
             "endless-pending" => Fault::EndlessPending { service: service(word(words, "SID")?)? },
+            "refuse" => Fault::Refuse {
+                service: service(word(words, "SID")?)?,
+                nrc: Nrc::from_byte(hexadecimal(word(words, "NRC")?, "NRC")?),
+                times: number(words, "N")?,
+            },
             "reset-during-transfer" => Fault::ResetDuringTransfer { after_blocks: number(words, "N")? },
             "lose-block-answer" => Fault::LoseBlockAnswer { after_blocks: number(words, "N")? },
             "flash-failure" => Fault::FlashFailure { offset: number(words, "OFFSET")? },
@@ -196,9 +202,13 @@ fn time<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Duration, Comma
 }
 
 fn service(text: &str) -> Result<ServiceId, CommandError> {
-    let byte = u8::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    byte.and_then(ServiceId::from_byte)
+    ServiceId::from_byte(hexadecimal(text, "SID")?)
         .ok_or_else(|| CommandError::Value { what: "SID", word: text.to_owned() })
+}
+
+fn hexadecimal(text: &str, what: &'static str) -> Result<u8, CommandError> {
+    u8::from_str_radix(text.trim_start_matches("0x"), 16)
+        .map_err(|_| CommandError::Value { what, word: text.to_owned() })
 }
 
 /// A line that was not understood.
@@ -251,6 +261,7 @@ mod tests {
             let example = spelling
                 .replace("[SEED]", "7")
                 .replace("SID", "36")
+                .replace("NRC", "94")
                 .replace("OFFSET", "4096")
                 .replace("TIME", "30s")
                 .replace("TEXT", "9.9.9")
@@ -260,7 +271,7 @@ mod tests {
             assert!(Injection::parse(&example).is_ok(), "{example}: {:?}", Injection::parse(&example));
             count += 1;
         }
-        assert_eq!(count, 17);
+        assert_eq!(count, 18);
     }
 
     #[test]

@@ -98,6 +98,10 @@ impl SimEcu {
         if self.is_silent() || self.stuck.is_some() || self.is_endless(now, service) {
             return;
         }
+        if let Some(nrc) = self.refusal(service) {
+            self.own_responses.push_back(negative_response(service, nrc));
+            return;
+        }
         let is_block = service == ServiceId::TransferData.to_byte();
         self.blocks += u32::from(is_block);
         if is_block && self.resets_at_this_block() {
@@ -208,6 +212,16 @@ impl SimEcu {
             self.handle_timeout(now);
         }
         stuck
+    }
+
+    fn refusal(&mut self, byte: u8) -> Option<Nrc> {
+        self.faults.iter_mut().find_map(|fault| match fault {
+            Fault::Refuse { service, nrc, times } if service.to_byte() == byte && *times > 0 => {
+                *times -= 1;
+                Some(*nrc)
+            }
+            _ => None,
+        })
     }
 
     /// The fault strikes once.

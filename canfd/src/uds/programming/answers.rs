@@ -142,11 +142,8 @@ impl Programmer {
             _ => None,
         };
         match (asked, refusal) {
-            // A boot loader without application may know neither.
-            (Asked::Version, Some(_)) => {
-                self.ecu_state = EcuState::NoApplication;
-                self.identify_next(now, asked);
-            }
+            // A boot loader without application may know neither. Others refuse for other reasons, so it proves nothing.
+            (Asked::Version, Some(_)) => self.identify_next(now, asked),
             (Asked::Hardware, Some(_)) if self.plan.hardware.is_none() => self.identify_next(now, asked),
             (Asked::ActiveBank, Some(_)) if self.plan.bank.is_some() => self.identify_next(now, asked),
             (Asked::Seed, Some(nrc @ Nrc::RequiredTimeDelayNotExpired)) => {
@@ -187,8 +184,7 @@ impl Programmer {
                 return Err(error.into());
             }
             (_, None) if asked != Asked::ReadBack && matches!(error, ClientError::BusyTooLong { .. }) => {
-                // It has said every time that it did not begin.
-                self.forget_danger(asked);
+                // Perhaps it is busy with this very request, which the bus delivered twice.
                 return Err(error.into());
             }
             // It may have reset before it could answer.

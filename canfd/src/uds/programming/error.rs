@@ -8,9 +8,9 @@ use std::time::Duration;
 /// What an ECU runs after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EcuState {
-    /// What it ran before this attempt; nothing was lost
+    /// What it ran before this attempt, if anything; nothing was lost
     OldSoftware,
-    /// None: its only bank is erased or incomplete, or it refuses to name a version. It waits in its boot loader
+    /// Its only bank is erased or incomplete: it waits in its boot loader for another attempt
     NoApplication,
     /// The new software, although something after it failed
     NewSoftware,

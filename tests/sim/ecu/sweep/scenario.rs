@@ -6,7 +6,7 @@ use crate::random::Random;
 use canfd::bit_timing::BitTiming;
 use canfd::frame::{CanId, CanIds, StandardId};
 use canfd::isotp::{LinkConfig, LinkLayer, StMin, TxDl};
-use canfd::uds::message::ServiceId;
+use canfd::uds::message::{Nrc, ServiceId};
 use canfd::uds::profile::{ChecksumAlgorithm, Profile};
 use canfd::virtual_bus;
 use std::sync::Arc;
@@ -38,6 +38,25 @@ const SERVICES: [ServiceId; 10] = [
     ServiceId::TransferData,
     ServiceId::RequestTransferExit,
     ServiceId::EcuReset,
+];
+
+const REFUSALS: [Nrc; 16] = [
+    Nrc::SubFunctionNotSupported,
+    Nrc::IncorrectMessageLengthOrInvalidFormat,
+    Nrc::ResponseTooLong,
+    Nrc::BusyRepeatRequest,
+    Nrc::ConditionsNotCorrect,
+    Nrc::RequestSequenceError,
+    Nrc::RequestOutOfRange,
+    Nrc::SecurityAccessDenied,
+    Nrc::InvalidKey,
+    Nrc::ExceededNumberOfAttempts,
+    Nrc::RequiredTimeDelayNotExpired,
+    Nrc::UploadDownloadNotAccepted,
+    Nrc::TransferDataSuspended,
+    Nrc::GeneralProgrammingFailure,
+    Nrc::WrongBlockSequenceCounter,
+    Nrc::ResourceTemporarilyNotAvailable,
 ];
 
 /// One run, wholly decided by its seed.
@@ -171,7 +190,7 @@ impl Scenario {
     fn ecu_fault(&self, now: Instant, random: &mut Random) -> Fault {
         let most = self.image.len() as u64 / u64::from(self.ecu.max_block_length) + 2;
         let after_blocks = u32::try_from(random.below(most)).unwrap_or(0);
-        match random.below(14) {
+        match random.below(16) {
             0 => Fault::Silent,
             1 => Fault::EndlessPending { service: pick(random, &SERVICES) },
             2..=4 => Fault::ResetDuringTransfer { after_blocks },
@@ -182,6 +201,10 @@ impl Scenario {
             10 => Fault::WrongDependencies,
             11 => Fault::SeedLockout { until: now + Duration::from_millis(random.below(30_000)) },
             12 => Fault::WrongVersion { version: b"9.9.9".to_vec() },
+            13 | 14 => {
+                let times = u32::try_from(random.below(14)).unwrap_or(0);
+                Fault::Refuse { service: pick(random, &SERVICES), nrc: pick(random, &REFUSALS), times }
+            }
             _ if random.coin() => Fault::IgnoreSwitch,
             _ => Fault::DeadAfterReset,
         }
