@@ -44,8 +44,9 @@ sweep-bus: COUNT = 10000
 sweep-bus: ## One-ECU programmings with COUNT=10000 seeds from SEED on, random faults on bus and ECU, simulated time
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test sweep_bus -- --nocapture
 
-bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
+bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit; eight buses at once
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+	@$(CARGO) run --quiet --release --locked -p gateway-tests --example buses
 
 bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
