@@ -38,14 +38,15 @@ struct Simulator {
 
 impl Simulator {
     fn start(directory: &Path) -> Self {
-        std::fs::write(directory.join("bench.toml"), BENCH).unwrap();
+        std::fs::write(directory.join("bench.toml"), BENCH).expect("a file in a fresh directory");
         let mut process = command(directory)
             .args(["--hub", "untimed", "bench.toml"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
-        let (stdin, stdout) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+            .expect("the program that was just built");
+        let (stdin, stdout) =
+            (process.stdin.take().expect("it is piped"), process.stdout.take().expect("it is piped"));
         let mut simulator = Self { process, stdin, stdout: BufReader::new(stdout) };
         while simulator.line() != "ready, 1 ECUs" {}
         simulator
@@ -53,13 +54,13 @@ impl Simulator {
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the simulator has ended");
+        assert!(self.stdout.read_line(&mut line).expect("its output is text") > 0, "the simulator has ended");
         line.trim_end().to_owned()
     }
 
     /// The lines of an answer.
     fn say(&mut self, command: &str) -> Vec<String> {
-        writeln!(self.stdin, "{command}").unwrap();
+        writeln!(self.stdin, "{command}").expect("it reads commands");
         let mut lines = vec![self.line()];
         while lines.last().is_some_and(|line| line != "ok" && !line.starts_with("error: ")) {
             lines.push(self.line());
@@ -83,13 +84,13 @@ fn command(directory: &Path) -> Command {
 }
 
 fn finish(mut command: Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    command.stdin(Stdio::null()).output().expect("the program that was just built")
 }
 
 fn program(directory: &Path, image: &[u8], resume_from: Option<u64>) -> Event {
     let now = Instant::now();
-    let bench: toml::Table = BENCH.parse().unwrap();
-    let profile: Profile = bench["dialect"]["plain"].clone().try_into().unwrap();
+    let bench: toml::Table = BENCH.parse().expect("the bench of this file");
+    let profile: Profile = bench["dialect"]["plain"].clone().try_into().expect("the dialect of this file");
     let plan = Plan {
         image_len: image.len() as u64,
         version: b"2.0.0".to_vec(),
@@ -97,14 +98,14 @@ fn program(directory: &Path, image: &[u8], resume_from: Option<u64>) -> Event {
         resume_from,
         ..Plan::default()
     };
-    let mut programmer = Programmer::new(now, Arc::new(profile), plan).unwrap();
+    let mut programmer = Programmer::new(now, Arc::new(profile), plan).expect("a plan that fits its profile");
     programmer.begin_transfer(now);
     programmer.activate(now);
-    let id = |raw| CanId::standard(raw).unwrap();
+    let id = |raw| CanId::standard(raw).expect("11 bits");
     let link = LinkConfig::tester(CanIds { request: id(0x731), response: id(0x7B1) });
     let mut tester = Tester::new(programmer, link, id(0x7DF), image.to_vec());
-    let mut bus = canfd::bus::open(&BusUrl::Virtual(directory.join("bus"))).unwrap();
-    let event = tester.run(&mut *bus as &mut dyn Bus, Duration::from_secs(120)).unwrap();
+    let mut bus = canfd::bus::open(&BusUrl::Virtual(directory.join("bus"))).expect("the hub listens");
+    let event = tester.run(&mut *bus as &mut dyn Bus, Duration::from_secs(120)).expect("the hub stays");
     event.unwrap_or_else(|| panic!("no end in phase {:?}", tester.phase()))
 }
 

@@ -136,7 +136,8 @@ impl Transfer {
     pub(super) fn restart_at(&mut self, offset: u64) {
         self.acknowledged = offset.min(self.image_len);
         let begun = |part: &Part| part.image.end > self.acknowledged;
-        self.part = self.parts.iter().position(begun).unwrap_or(self.parts.len().saturating_sub(1));
+        let last = self.parts.len().saturating_sub(1);
+        self.part = self.parts.iter().position(begun).unwrap_or(last);
         self.sent = 0;
         self.staged = None;
         self.wanted = None;
