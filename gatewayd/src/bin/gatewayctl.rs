@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use gatewayd::control::{Answer, Request, Status};
+use gatewayd::control::{Answer, ConfigurationStatus, Request, Status};
 
 /// Ask the running gatewayd.
 #[derive(Debug, Parser)]
@@ -110,13 +110,14 @@ fn overview(status: &Status) -> String {
     let broker = if status.broker.connected { "connected" } else { "not connected" };
     let workers: Vec<_> = status.workers.iter().map(|it| format!("{} on {}", it.name, it.cpus)).collect();
     format!(
-        "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
+        "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
          {}\nworkers: {}\n{}",
         status.version,
         status.pid,
         status.vin,
         status.boot,
         status.uptime_s,
+        configuration(&status.configuration),
         campaign(status),
         status.broker.waiting,
         status.broker.dropped,
@@ -124,6 +125,20 @@ fn overview(status: &Status) -> String {
         workers.join(", "),
         ecus(status),
     )
+}
+
+fn configuration(status: &ConfigurationStatus) -> String {
+    let mut text = format!("configuration: {}, {} reloads\n", status.file, status.reloads);
+    if status.fallback {
+        text += "  the file cannot be used; what was in force before the crash still is\n";
+    }
+    if let Some(refused) = &status.refused {
+        text += &format!("  the last reload was refused: {refused}\n");
+    }
+    if !status.needs_restart.is_empty() {
+        text += &format!("  needs a restart: {}\n", status.needs_restart.join(", "));
+    }
+    text
 }
 
 fn campaign(status: &Status) -> String {
