@@ -1,12 +1,20 @@
 //! Requests, responses and the code tables of ISO 14229-1.
 
+mod authentication;
 mod codes;
+mod fields;
 mod request;
 mod response;
+mod transfer;
 
+pub use authentication::{
+    AUTHENTICATION_COMPLETE, AuthenticationRequest, DEAUTHENTICATION_SUCCESSFUL,
+    OWNERSHIP_VERIFICATION_NECESSARY, ServerChallenge,
+};
 pub use codes::{Nrc, ServiceId};
 pub use request::{Request, SUPPRESS_POSITIVE_RESPONSE};
 pub use response::{NEGATIVE_RESPONSE, Response, ResponseError, negative_response, positive_response};
+pub use transfer::{FileAccepted, FileMode, FileRequest, MemoryRange, crc16_x25, parse_max_block_length};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -181,6 +189,32 @@ impl RoutineControl {
             _ => None,
         }
     }
+}
+
+/// Why the fields of a message cannot be read; the fault is its sender's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It ends inside a field
+    #[error("the message ends inside a field")]
+    Short,
+    /// Something follows the last field
+    #[error("{extra} bytes follow the last field")]
+    Long {
+        /// How many
+        extra: usize,
+    },
+    /// A width of a number that is none
+    #[error("a number of {width} bytes, 1 to 8 are possible")]
+    Width {
+        /// As it stands
+        width: usize,
+    },
+    /// A value that means nothing there
+    #[error("0x{byte:02X} means nothing there")]
+    Value {
+        /// As it stands
+        byte: u8,
+    },
 }
 
 #[cfg(test)]

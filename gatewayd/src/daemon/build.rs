@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use canfd::bit_timing::BitTiming;
 use canfd::bus::BusUrl;
 use canfd::frame::{CanId, CanIds};
+use canfd::pacing::PacingConfig;
 use crypto_offload::job::{Cipher, SecretKey};
 use ota::journal::Banks;
 use ota::uptane::verify::{TrustedMetadata, TrustedRepository};
@@ -140,7 +142,10 @@ pub(super) fn buses(
         let part = part.get_ref();
         let url = url_of(part)?;
         let pin = layout.pin(Role::Bus, at);
-        let worker = BusWorker::start(&part.name, url, BusMaster::new(seats), pin, inputs.clone())
+        let timing = BitTiming::new(part.nominal_bit_rate, part.data_bit_rate)
+            .ok_or_else(|| wrong(format!("bus `{}`: data_bit_rate is below nominal_bit_rate", part.name)))?;
+        let master = BusMaster::paced(seats, timing, PacingConfig::default());
+        let worker = BusWorker::start(&part.name, url, master, pin, inputs.clone())
             .map_err(super::system("cannot start a bus worker"))?;
         workers.push((part.name.clone(), worker));
     }
