@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use gatewayd::cli::{Args, Command};
+use gatewayd::cli::{self, Args, Command};
 use gatewayd::config::{Config, reference};
 use gatewayd::{daemon, inspect, profiler_service};
 
@@ -33,17 +33,9 @@ fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Topology { xml, json, buses } => finish(inspect::topology(xml.as_deref(), json, buses)),
         Command::Reference => finish(Ok(reference::TEXT.to_owned())),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "gatewayd", &mut text);
-            finish(Ok(String::from_utf8_lossy(&text).into_owned()))
-        }
-        Command::Man => {
-            let mut text = Vec::new();
-            let rendered = clap_mangen::Man::new(Args::command()).render(&mut text);
-            finish(
-                rendered.map(|()| String::from_utf8_lossy(&text).into_owned()).map_err(|it| it.to_string()),
-            )
+        Command::Completions { shell } => finish(Ok(cli::completions(Args::command(), shell))),
+        Command::Man { dir } => {
+            finish(cli::man(Args::command(), dir.as_deref()).map_err(|error| error.to_string()))
         }
     }
 }
@@ -87,7 +79,9 @@ fn finish(result: Result<String, String>) -> ExitCode {
     match result {
         Ok(text) => {
             // A reader that has left wants no more text.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            if !text.is_empty() {
+                let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            }
             ExitCode::SUCCESS
         }
         Err(message) => {
