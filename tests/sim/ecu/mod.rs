@@ -4,21 +4,27 @@
 //! `poll_timeout` says when to call `handle_timeout`. What the flash holds lies in a directory, so that dropping a
 //! [`SimEcu`], or killing its process, is a power cut: RAM is lost, flash is kept, `open` is power-on.
 
+pub mod bench;
 mod board;
+pub mod command;
 mod config;
 mod digest;
 mod drive;
 mod fault;
 mod flash;
 mod node;
+mod tester;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use config::EcuConfig;
 pub use drive::{Progress, drive};
 pub use fault::Fault;
 pub use flash::FlashStateError;
 pub use node::{EcuNode, EcuPort, NodeConfig, NodeError};
+pub use tester::Tester;
+pub use wire::{WireDirection, WireFault, WireFaultKind};
 
 use board::Board;
 use canfd::uds::message::{Nrc, ServiceId, Session, negative_response};
