@@ -63,8 +63,10 @@ fn main() -> ExitCode {
     };
     match run(&args) {
         Ok(text) => {
-            // A reader that has left wants no more text.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            if !text.is_empty() {
+                // A reader that has left wants no more text.
+                let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            }
             ExitCode::SUCCESS
         }
         Err(message) => {
