@@ -16,6 +16,8 @@ use source::{File, Tree};
 /// Files that may hold `unsafe`, each with what it touches.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("gatewayd/src/profiler/perf.rs", "perf events and their ring buffers"),
+    ("gatewayd/src/systemd/passed.rs", "descriptors that the service manager hands over"),
+    ("tests/nspawn/hostile.rs", "the system calls that a sandbox must refuse"),
     ("topology/src/affinity.rs", "scheduler affinity and memory policy"),
 ];
 

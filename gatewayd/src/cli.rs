@@ -62,15 +62,15 @@ pub enum Command {
     },
 }
 
-/// The man page of a program of this package, in section 8. With a directory it is written there instead, together
+/// The man page of a program of this package, in a section of the manual. With a directory it is written there instead, together
 /// with a page for each subcommand, and the text is empty.
 ///
 /// # Errors
 /// The system's, where the directory cannot be written.
-pub fn man(mut command: clap::Command, dir: Option<&Path>) -> io::Result<String> {
+pub fn man(mut command: clap::Command, section: &str, dir: Option<&Path>) -> io::Result<String> {
     // Builds the names of the subcommands' pages, which are `gatewayd-run` and not `run`.
     command.build();
-    let page = |command: &clap::Command| clap_mangen::Man::new(command.clone()).section("8");
+    let page = |command: &clap::Command| clap_mangen::Man::new(command.clone()).section(section);
     let Some(dir) = dir else {
         let mut text = Vec::new();
         page(&command).render(&mut text)?;
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_directory_gets_a_page_for_the_program_and_one_for_each_subcommand() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(man(Args::command(), Some(dir.path())).unwrap(), "");
+        assert_eq!(man(Args::command(), "8", Some(dir.path())).unwrap(), "");
         let names =
             std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.collect();
@@ -111,7 +111,7 @@ mod tests {
             "{names:?}"
         );
         let main = std::fs::read_to_string(dir.path().join("gatewayd.8")).unwrap();
-        assert_eq!(main, man(Args::command(), None).unwrap());
+        assert_eq!(main, man(Args::command(), "8", None).unwrap());
         // No page refers to one that is not there.
         assert!(main.contains("gatewayd\\-run(8)") && !main.contains("help(8)"), "{main}");
     }

@@ -24,28 +24,40 @@ fn main() -> ExitCode {
         }
     };
     match args.command {
-        Command::Run { config } => with_config(&config, |config| {
-            daemon::run(config).map_err(|error| (error.to_string(), error.is_configuration()))
-        }),
-        Command::Profile { config } => {
-            with_config(&config, |config| profiler_service::run(config).map_err(|error| (error, false)))
-        }
+        Command::Run { config } => run(&config),
+        Command::Profile { config } => profile(&config),
         Command::Check { config } => check(&config),
         Command::Topology { xml, json, buses } => finish(inspect::topology(xml.as_deref(), json, buses)),
         Command::Reference => finish(Ok(reference::TEXT.to_owned())),
         Command::Completions { shell } => finish(Ok(cli::completions(Args::command(), shell))),
         Command::Man { dir } => {
-            finish(cli::man(Args::command(), dir.as_deref()).map_err(|error| error.to_string()))
+            finish(cli::man(Args::command(), "8", dir.as_deref()).map_err(|error| error.to_string()))
         }
     }
 }
 
-fn with_config(path: &Path, run: impl FnOnce(&Config) -> Result<(), (String, bool)>) -> ExitCode {
+fn run(path: &Path) -> ExitCode {
+    let (launch, warnings) = match daemon::Launch::load(path) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            say(&findings.to_string());
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    warn(&warnings);
+    match daemon::run(launch) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("gatewayd: {error}"));
+            if error.is_configuration() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn profile(path: &Path) -> ExitCode {
     let config = match Config::load(path) {
         Ok((config, warnings)) => {
-            if !warnings.is_empty() {
-                say(&warnings.to_string());
-            }
+            warn(&warnings);
             config
         }
         Err(findings) => {
@@ -54,12 +66,12 @@ fn with_config(path: &Path, run: impl FnOnce(&Config) -> Result<(), (String, boo
         }
     };
     gatewayd::log::start(&config.log);
-    match run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((message, is_configuration)) => {
-            say(&format!("gatewayd: {message}"));
-            if is_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
-        }
+    finish(profiler_service::run(&config, path).map(|()| String::new()))
+}
+
+fn warn(findings: &gatewayd::config::Findings) {
+    if !findings.is_empty() {
+        say(&findings.to_string());
     }
 }
 
@@ -78,8 +90,13 @@ fn check(path: &Path) -> ExitCode {
 fn finish(result: Result<String, String>) -> ExitCode {
     match result {
         Ok(text) => {
+<<<<<<< HEAD
             // A reader that has left wants no more text.
             if !text.is_empty() {
+=======
+            if !text.is_empty() {
+                // A reader that has left wants no more text.
+>>>>>>> sys
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
             }
             ExitCode::SUCCESS

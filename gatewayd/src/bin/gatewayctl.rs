@@ -6,9 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+<<<<<<< HEAD
 use clap::{CommandFactory, Parser, Subcommand};
 use gatewayd::cli;
 use gatewayd::control::{Answer, Request, Status};
+=======
+use clap::{Parser, Subcommand};
+use gatewayd::control::{Answer, ConfigurationStatus, Request, Status};
+>>>>>>> sys
 
 /// Ask the running gatewayd.
 #[derive(Debug, Parser)]
@@ -80,7 +85,7 @@ fn run(args: &Args) -> Result<String, String> {
     let request = match &args.command {
         Command::Completions { shell } => return Ok(cli::completions(Args::command(), *shell)),
         Command::Man { dir } => {
-            return cli::man(Args::command(), dir.as_deref()).map_err(|error| error.to_string());
+            return cli::man(Args::command(), "1", dir.as_deref()).map_err(|error| error.to_string());
         }
         Command::Check => Request::Check,
         _ => Request::Status,
@@ -131,13 +136,14 @@ fn overview(status: &Status) -> String {
     let broker = if status.broker.connected { "connected" } else { "not connected" };
     let workers: Vec<_> = status.workers.iter().map(|it| format!("{} on {}", it.name, it.cpus)).collect();
     format!(
-        "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
+        "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
          {}\nworkers: {}\n{}",
         status.version,
         status.pid,
         status.vin,
         status.boot,
         status.uptime_s,
+        configuration(&status.configuration),
         campaign(status),
         status.broker.waiting,
         status.broker.dropped,
@@ -145,6 +151,20 @@ fn overview(status: &Status) -> String {
         workers.join(", "),
         ecus(status),
     )
+}
+
+fn configuration(status: &ConfigurationStatus) -> String {
+    let mut text = format!("configuration: {}, {} reloads\n", status.file, status.reloads);
+    if status.fallback {
+        text += "  the file cannot be used; what was in force before the crash still is\n";
+    }
+    if let Some(refused) = &status.refused {
+        text += &format!("  the last reload was refused: {refused}\n");
+    }
+    if !status.needs_restart.is_empty() {
+        text += &format!("  needs a restart: {}\n", status.needs_restart.join(", "));
+    }
+    text
 }
 
 fn campaign(status: &Status) -> String {

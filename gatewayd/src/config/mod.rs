@@ -60,13 +60,20 @@ impl Config {
     /// # Errors
     /// [`Findings`] with at least one error: the file cannot be read, is not TOML, has an unknown key, or breaks a rule.
     pub fn load(path: &Path) -> Result<(Self, Findings), Findings> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        Self::parse(&Self::read(path)?, path)
+    }
+
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// One finding, where it cannot be read.
+    pub fn read(path: &Path) -> Result<String, Findings> {
+        std::fs::read_to_string(path).map_err(|error| {
             Findings::one(
                 Finding::error("CFG-001", 0, format!("cannot read the configuration file: {error}")),
                 path,
             )
-        })?;
-        Self::parse(&text, path)
+        })
     }
 
     /// Checks configuration text; `path` is only for the messages.

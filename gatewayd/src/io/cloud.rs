@@ -28,6 +28,10 @@ pub struct Cloud {
     running: HashMap<FetchId, tokio::task::AbortHandle>,
 }
 
+/// An origin whose certificates have been read.
+#[derive(Debug)]
+pub struct Prepared(Arc<Origin>);
+
 /// What every fetch task shares.
 #[derive(Debug)]
 struct Origin {
@@ -54,10 +58,23 @@ impl Cloud {
         credentials: Option<&Path>,
         inputs: mpsc::Sender<Input>,
     ) -> Result<Self, TlsError> {
+        let Prepared(origin) = Self::prepare(part, credentials)?;
+        Ok(Self { origin, inputs, tasks: JoinSet::new(), running: HashMap::new() })
+    }
+
+    /// Reads the certificates of another origin, or of the same one anew; changes nothing yet.
+    ///
+    /// # Errors
+    /// As [`Cloud::new`].
+    pub fn prepare(part: &CloudPart, credentials: Option<&Path>) -> Result<Prepared, TlsError> {
         let url = request::OriginUrl::parse(&part.url).map_err(TlsError::Url)?;
         let tls = Arc::new(tls::client_config(part, credentials)?);
-        let origin = Arc::new(Origin { url, part: part.clone(), tls, connection: Mutex::new(None) });
-        Ok(Self { origin, inputs, tasks: JoinSet::new(), running: HashMap::new() })
+        Ok(Prepared(Arc::new(Origin { url, part: part.clone(), tls, connection: Mutex::new(None) })))
+    }
+
+    /// Fetches from there from now on. Fetches under way end where they began.
+    pub fn change(&mut self, Prepared(origin): Prepared) {
+        self.origin = origin;
     }
 
     /// Starts a fetch. Its parts and its end arrive as inputs.

@@ -12,7 +12,7 @@ case_() {
     began=$(uptime_ms)
     (
         set -eE
-        trap 'echo "line $LINENO of $(basename "${BASH_SOURCE[0]}"): $BASH_COMMAND"' ERR
+        trap 'echo "line $LINENO of $(basename "${BASH_SOURCE[0]}"): $BASH_COMMAND" >&2' ERR
         set -x
         "$2"
     ) >"$OUT/case.log" 2>&1

@@ -3,14 +3,16 @@
 
 service_tests() {
     case_ "gatewayd, enabled, is ready after a boot" ready_after_boot
-    case_ "a campaign published while the vehicle was off is taken up without being told" told_by_nobody
+    case_ "a campaign published while the vehicle was off is taken up when the Director is asked" a_first_campaign
     case_ "the service has no capability, no new privileges and a filter on system calls" no_privileges
     case_ "the unit's limits on memory, tasks and processor time stand in its cgroup" limits_in_the_cgroup
     case_ "threads run where the placement says, and their memory lies on their node" placed
     case_ "the profiling service delivers samples and stays within its limits" profiling
     case_ "reload is acknowledged and keeps the process" reloaded
+    case_ "reload refuses a broken configuration and the daemon stays on the old one" reloaded_with_a_mistake
     case_ "a stop is clean and a start takes up the journal" stopped_and_started
     case_ "restart has a short gap" restarted
+    case_ "whoever asks during a restart waits at the socket and is answered" asked_during_a_restart
     case_ "a daemon that hangs is killed by the watchdog and comes back" hung
     case_ "a daemon that is killed comes back at once" killed
     case_ "an upgrade of the package restarts the running daemon" upgraded_while_running
@@ -28,7 +30,8 @@ ready_after_boot() {
     log | grep -q 'bus open.*can:vcan1'
 }
 
-told_by_nobody() {
+a_first_campaign() {
+    announce factory
     until_ 60 in_state factory finished
     all_run 1.0.1 DOOR-0001
 }
@@ -91,8 +94,8 @@ placed() {
 
 profiling() {
     systemctl start gatewayd-profile
-    until_ 40 sh -c "gatewayctl status | grep -E '^profiler: (perf|procfs)'"
-    gatewayctl status | grep '^profiler:'
+    until_ 40 sh -c "gatewayctl status | grep -E '^profiler: connected, [1-9]'"
+    journalctl -u gatewayd-profile --no-pager -o cat
     [ "$(sysctl -n kernel.perf_event_paranoid)" -eq 2 ]
     local group
     group=/sys/fs/cgroup$(systemctl show -p ControlGroup --value gatewayd-profile)
@@ -112,6 +115,20 @@ reloaded() {
     [ "$(pid)" = "$before" ]
     is_up
     systemctl reload gatewayd
+}
+
+reloaded_with_a_mistake() {
+    local before
+    before=$(pid)
+    cp -p /etc/gatewayd/gatewayd.toml /tmp/good.toml
+    sed -i 's/^url = "can:vcan0"/url = "cam:vcan0"/' /etc/gatewayd/gatewayd.toml
+    ! systemctl reload gatewayd
+    [ "$(pid)" = "$before" ]
+    gatewayctl status
+    cp -p /tmp/good.toml /etc/gatewayd/gatewayd.toml
+    systemctl reload gatewayd
+    [ "$(pid)" = "$before" ]
+    is_up
 }
 
 stopped_and_started() {
@@ -136,6 +153,22 @@ restarted() {
     done
     sort -n /tmp/gaps
     figure vm_restart_gap "$(sort -n /tmp/gaps | sed -n 2p)" ms '<=' 10000
+}
+
+asked_during_a_restart() {
+    local asked=0 before
+    before=$(pid)
+    systemctl restart gatewayd &
+    local restart=$!
+    while kill -0 "$restart" 2>/dev/null; do
+        gatewayctl status >/tmp/answer
+        asked=$((asked + 1))
+    done
+    wait "$restart"
+    [ "$asked" -ge 1 ]
+    until_ 30 is_another "$before"
+    systemctl is-active gatewayd.socket
+    figure vm_answers_during_restart "$asked" answers
 }
 
 hung() {

@@ -36,6 +36,7 @@ do_install() {
 
     install -d ${D}${systemd_system_unitdir}
     install -m 0644 ${S}/systemd/gatewayd.service ${D}${systemd_system_unitdir}/
+    install -m 0644 ${S}/systemd/gatewayd.socket ${D}${systemd_system_unitdir}/
     install -m 0644 ${S}/systemd/gatewayd-profile.service ${D}${systemd_system_unitdir}/
     install -m 0644 ${S}/systemd/gateway.slice ${D}${systemd_system_unitdir}/
 
@@ -59,7 +60,7 @@ RDEPENDS:${PN}-profile = "${PN}"
 FILES:${PN} += "${systemd_system_unitdir}/gateway.slice ${nonarch_libdir}/tmpfiles.d"
 
 SYSTEMD_PACKAGES = "${PN} ${PN}-profile"
-SYSTEMD_SERVICE:${PN} = "gatewayd.service"
+SYSTEMD_SERVICE:${PN} = "gatewayd.service gatewayd.socket"
 SYSTEMD_SERVICE:${PN}-profile = "gatewayd-profile.service"
 
 # The buses and the kernel's cryptography; built-in or absent, the image works on without.
