@@ -90,13 +90,8 @@ fn check(path: &Path) -> ExitCode {
 fn finish(result: Result<String, String>) -> ExitCode {
     match result {
         Ok(text) => {
-<<<<<<< HEAD
-            // A reader that has left wants no more text.
-            if !text.is_empty() {
-=======
             if !text.is_empty() {
                 // A reader that has left wants no more text.
->>>>>>> sys
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
             }
             ExitCode::SUCCESS

@@ -6,14 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-<<<<<<< HEAD
 use clap::{CommandFactory, Parser, Subcommand};
 use gatewayd::cli;
-use gatewayd::control::{Answer, Request, Status};
-=======
-use clap::{Parser, Subcommand};
 use gatewayd::control::{Answer, ConfigurationStatus, Request, Status};
->>>>>>> sys
 
 /// Ask the running gatewayd.
 #[derive(Debug, Parser)]
