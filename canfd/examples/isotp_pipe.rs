@@ -47,6 +47,7 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn Error>> {
     let url: BusUrl = url.parse()?;
     let config = config(CanIds { request: id(tx)?, response: id(rx)? }, options)?;
     let mut bus = bus::open(&url)?;
+    bus.listen_to(&[config.tx_id, config.rx_id])?;
     let mut link = Link::new(config);
     let began = Instant::now();
     let (len, word) = match verb.as_str() {

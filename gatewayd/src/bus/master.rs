@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use canfd::bus::Received;
-use canfd::frame::{FdFrame, FrameFormat};
+use canfd::frame::{CanId, FdFrame, FrameFormat};
 
 use super::message::{EcuError, EcuOrder, EcuReport, SeatConfig};
 use super::seat::Seat;
@@ -36,6 +36,16 @@ impl BusMaster {
             refusals: VecDeque::new(),
             turn: 0,
         }
+    }
+
+    /// The identifiers it sends with and listens to, each once.
+    pub fn ids(&self) -> Vec<CanId> {
+        let of_seat =
+            |seat: &Seat| [seat.config.ids.request, seat.config.ids.response, seat.config.functional];
+        let mut ids: Vec<_> = self.seats.iter().flat_map(of_seat).collect();
+        ids.sort_by_key(|it| it.to_can_id());
+        ids.dedup();
+        ids
     }
 
     /// The bus is there.
@@ -137,7 +147,7 @@ impl BusMaster {
 }
 
 /// A request for all ECUs: always one frame (ISO 15765-2, functional addressing), here of 8 bytes at most.
-fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
+fn single_frame(id: CanId, pdu: &[u8]) -> Option<FdFrame> {
     let mut data = [0xCC; 8];
     let len = u8::try_from(pdu.len()).ok().filter(|len| (1..=7).contains(len))?;
     data[0] = len;
@@ -148,7 +158,6 @@ fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canfd::frame::CanId;
 
     #[test]
     fn functional_requests_of_1_to_7_bytes_fit_a_single_frame() {

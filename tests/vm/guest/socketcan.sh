@@ -20,6 +20,9 @@ socketcan_tests() {
 hex() { od -An -v -tx1 | tr -d ' \n' | tr a-f A-F; }
 words() { od -An -v -tx1 | tr '\n' ' '; }
 
+# Whether a socket listens to this identifier; a receiver has no other way to say that it is there.
+listened_to() { grep -qi " 0*$1 " /proc/net/can/rcvlist_sff /proc/net/can/rcvlist_eff /proc/net/can/rcvlist_fil; }
+
 # to_kernel LENGTH TX RX OPTIONS-OF-OURS -- OPTIONS-OF-THE-KERNEL'S
 to_kernel() {
     local length=$1 tx=$2 rx=$3 ours=()
@@ -29,8 +32,7 @@ to_kernel() {
     head -c "$length" /dev/urandom >/tmp/message
     timeout 30 isotprecv -s "$rx" -d "$tx" "$@" vcan0 >/tmp/received &
     local receiver=$!
-    # Its socket is bound before it waits; nothing else tells.
-    until_ 10 grep -q "$(printf '%X' "0x$tx")" /proc/net/can/rcvlist_sff /proc/net/can/rcvlist_eff
+    until_ 10 listened_to "$tx"
     isotp_pipe send can:vcan0 "$tx" "$rx" "${ours[@]}" </tmp/message
     wait "$receiver"
     [ "$(tr -d ' \n' </tmp/received)" = "$(hex </tmp/message)" ]
@@ -44,7 +46,7 @@ from_kernel() {
     head -c "$length" /dev/urandom >/tmp/message
     timeout 30 isotp_pipe recv can:vcan0 "$rx" "$tx" "${ours[@]}" >/tmp/received &
     local receiver=$!
-    until_ 10 sh -c "grep -q '^vcan0' /proc/net/can/rcvlist_all || grep -q vcan0 /proc/net/can/rcvlist_fil /proc/net/can/rcvlist_sff /proc/net/can/rcvlist_eff"
+    until_ 10 listened_to "$tx"
     words </tmp/message | isotpsend -s "$tx" -d "$rx" "$@" vcan0
     wait "$receiver"
     cmp /tmp/message /tmp/received
@@ -83,7 +85,7 @@ ours_to_ours() {
     head -c "$1" /dev/urandom >/tmp/message
     timeout 120 isotp_pipe recv can:vcan0 7B1 731 >/tmp/received &
     local receiver=$!
-    until_ 10 grep -q vcan0 /proc/net/can/rcvlist_all
+    until_ 10 listened_to 731
     isotp_pipe send can:vcan0 731 7B1 </tmp/message 2>/tmp/said
     wait "$receiver"
     cmp /tmp/message /tmp/received
