@@ -12,6 +12,7 @@ case_() {
     began=$(uptime_ms)
     (
         set -eE
+        shopt -s inherit_errexit
         trap 'echo "line $LINENO of $(basename "${BASH_SOURCE[0]}"): $BASH_COMMAND" >&2' ERR
         set -x
         "$2"
