@@ -13,6 +13,8 @@ case_() {
     (
         set -eE
         shopt -s inherit_errexit
+        # A peer that a failed test leaves behind would answer in the next one.
+        trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
         trap 'echo "line $LINENO of $(basename "${BASH_SOURCE[0]}"): $BASH_COMMAND" >&2' ERR
         set -x
         "$2"
