@@ -18,7 +18,8 @@ demo: setup ## The whole product in one terminal; ARGS="--package FILE", ARGS="-
 	$(CARGO) build --release --locked -p gatewayd --bins --example demo
 	@"$${CARGO_TARGET_DIR:-target}"/release/examples/demo $(ARGS)
 
-test: setup ## Every test and every documented example, with counts
+test: ## Every test and every documented example, with counts; under a real systemd in a container where this is root
+	@scripts/setup tests
 	@scripts/test
 
 fmt: ## Format the sources
@@ -40,11 +41,22 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 
+test-nspawn: ## The shipped units and binaries under a real systemd in a container: life, sandbox, a short soak
+	@tests/nspawn/run suite
+
+soak-restart: COUNT = 1000
+soak-restart: ## COUNT=1000 restarts, kills and aborts of the real service under load; what was lost, how long it was away
+	@tests/nspawn/run soak $(COUNT)
+
 bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 
 bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+
+bench-ct: ## Whether the time of what touches a secret depends on it
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size
@@ -76,5 +88,6 @@ test-aarch64: setup ## The libraries' tests, cross-built for aarch64, under user
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-telemetry fuzz fuzz-smoke \
+.PHONY: help setup demo test test-nspawn soak-restart fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-ct \
+	bench-telemetry fuzz fuzz-smoke \
 	check-yocto check-units deb test-vm vm-shell test-aarch64 ci

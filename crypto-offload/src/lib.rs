@@ -54,6 +54,8 @@ pub mod queue;
 #[cfg(feature = "signing")]
 pub mod signing;
 #[cfg(feature = "software")]
+pub mod sm2;
+#[cfg(feature = "software")]
 pub mod software;
 #[cfg(feature = "testing")]
 pub mod testing;

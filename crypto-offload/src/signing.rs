@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::job::der::{self, Reader};
 use crate::job::{Cipher, JobError, PublicKey, Seal, SecretKey, SignatureScheme, key_text, pem};
+use crate::sm2::{self, UserId};
 pub use crate::software::aead::seal;
-use crate::software::signature::SM2_USER_ID;
 
 const LABEL: &str = "PRIVATE KEY";
 /// `id-Ed25519`, 1.3.101.112 (RFC 8410).
@@ -47,7 +47,7 @@ enum Secret {
     Ed25519(ed25519_dalek::SigningKey),
     EcdsaP256(p256::SecretKey),
     Rsa(Box<RsaKeyPair>),
-    Sm2(sm2::SecretKey),
+    Sm2(Box<sm2::SigningKey>),
 }
 
 impl SigningKey {
@@ -66,9 +66,7 @@ impl SigningKey {
             SignatureScheme::RsaPssSha256 => Secret::Rsa(Box::new(
                 RsaKeyPair::generate(KeySize::Rsa3072).map_err(|_| SigningError::Failed(scheme))?,
             )),
-            SignatureScheme::Sm2Sm3 => {
-                Secret::Sm2(draw_scalar(|bytes| sm2::SecretKey::from_slice(bytes).ok())?)
-            }
+            SignatureScheme::Sm2Sm3 => Secret::Sm2(prepare_sm2(sm2::SecretKey::generate(getrandom::fill)?)),
         };
         Ok(Self(secret))
     }
@@ -90,7 +88,9 @@ impl SigningKey {
             SignatureScheme::RsaPssSha256 => {
                 RsaKeyPair::from_pkcs8(&der).ok().map(|pair| Secret::Rsa(Box::new(pair)))
             }
-            SignatureScheme::Sm2Sm3 => sm2::SecretKey::from_pkcs8_der(&der).ok().map(Secret::Sm2),
+            SignatureScheme::Sm2Sm3 => {
+                sm2::SecretKey::from_pkcs8_der(&der).ok().map(|key| Secret::Sm2(prepare_sm2(key)))
+            }
         };
         secret.map(Self).ok_or(SigningError::Key(scheme))
     }
@@ -112,7 +112,7 @@ impl SigningKey {
             Secret::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair.as_ref())
                 .ok()
                 .map(|der| Zeroizing::new(der.as_ref().to_vec())),
-            Secret::Sm2(key) => key.to_pkcs8_der().ok().map(|der| der.to_bytes()),
+            Secret::Sm2(key) => Some(Zeroizing::new(key.secret().to_pkcs8_der().to_vec())),
         };
         let der = der.ok_or_else(|| self.failed())?;
         Ok(Zeroizing::new(pem::encode(LABEL, &der)))
@@ -142,7 +142,7 @@ impl SigningKey {
                 .map_err(|_| self.failed())?
                 .as_ref()
                 .to_vec(),
-            Secret::Sm2(key) => key.public_key().to_sec1_point(false).as_bytes().to_vec(),
+            Secret::Sm2(key) => key.secret().public_key().to_uncompressed().to_vec(),
         };
         Ok(PublicKey { scheme: self.scheme(), bytes })
     }
@@ -166,12 +166,7 @@ impl SigningKey {
                 pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature).map_err(|_| self.failed())?;
                 Ok(signature)
             }
-            Secret::Sm2(key) => {
-                let signature = sm2::dsa::SigningKey::new(SM2_USER_ID, key)
-                    .and_then(|key| key.try_sign(message))
-                    .map_err(|_| self.failed())?;
-                Ok(der::write_signature(&signature.to_bytes().into()))
-            }
+            Secret::Sm2(key) => Ok(key.sign(UserId::DEFAULT, &[message]).to_der()),
         }
     }
 
@@ -234,6 +229,10 @@ pub fn wrap(
     let mut data = Vec::with_capacity(content_key.expose().len() + Cipher::TAG_LEN);
     data.extend_from_slice(content_key.expose());
     Ok([&nonce[..], &seal(&how, data)?].concat())
+}
+
+fn prepare_sm2(key: sm2::SecretKey) -> Box<sm2::SigningKey> {
+    Box::new(sm2::SigningKey::new(key))
 }
 
 /// A private scalar: 32 random bytes, drawn again in the rare case that they are zero or not below the group order.

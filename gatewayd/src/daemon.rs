@@ -13,6 +13,7 @@ use telemetry::topics::{Stream, Topic, VinSegment};
 use tokio::sync::mpsc;
 use topology::Role;
 
+use self::configuration::Configuration;
 pub use self::launch::Launch;
 use self::memory::Memory;
 use crate::config::Config;
@@ -27,7 +28,7 @@ use crate::io::profile::ProfileLink;
 use crate::io::store::Store;
 use crate::runtime::Layout;
 use crate::shutdown::Signals;
-use crate::systemd::ServiceManager;
+use crate::systemd::{Keep, Passed, ServiceManager};
 
 /// Inputs between the adapters and the loop. Chunks in it are bounded by what the brain has asked for.
 const INPUTS: usize = 256;
@@ -102,7 +103,22 @@ async fn live(launch: Launch) -> Result<(), StartError> {
 /// Starts every adapter, then the brain from the journal, and pins the loop's own thread last: threads inherit pins.
 fn start(launch: Launch) -> Result<(EventLoop, ControlSocket), StartError> {
     let Launch { config, configuration, mut passed, keep } = launch;
-    let config = &config;
+    let result = assemble(&config, configuration, &mut passed, keep);
+    match &result {
+        Ok(_) => passed.finish(),
+        // No restart follows, so nobody else will answer.
+        Err(error) if error.is_configuration() => launch::turn_askers_away(&mut passed, &error.to_string()),
+        Err(_) => {}
+    }
+    result
+}
+
+fn assemble(
+    config: &Config,
+    configuration: Configuration,
+    passed: &mut Passed,
+    keep: Keep,
+) -> Result<(EventLoop, ControlSocket), StartError> {
     let started = Instant::now();
     let setup = build::setup(config)?;
     let seats = build::seats(config)?;
@@ -129,7 +145,7 @@ fn start(launch: Launch) -> Result<(EventLoop, ControlSocket), StartError> {
         store,
         journal,
         mqtt,
-        profile: ProfileLink::bind(&config.control.profile_socket, &mut passed, blocks_in)
+        profile: ProfileLink::bind(&config.control.profile_socket, passed, blocks_in)
             .map_err(system("cannot listen on control.profile_socket"))?,
         buses: build::buses(config, seats, &layout, &sender)?,
         routes: setup.ecus.iter().map(|it| it.bus).collect(),
@@ -140,9 +156,8 @@ fn start(launch: Launch) -> Result<(EventLoop, ControlSocket), StartError> {
     memory.begin(configuration.text());
     tracing::info!(boot = gateway.boot(), generation = memory.generation(), "journal read");
     let (questions, asked) = mpsc::channel(SMALL);
-    let control = ControlSocket::bind(&config.control.socket, &mut passed, questions)
+    let control = ControlSocket::bind(&config.control.socket, passed, questions)
         .map_err(system("cannot listen on control.socket"))?;
-    passed.finish();
     let event_loop = EventLoop {
         gateway,
         io,

@@ -87,8 +87,8 @@ fn outcomes(name: &str, unit: &str) -> Outcome<Acts> {
     std::fs::write(&path, unit).map_err(|error| format!("{path}: {error}"))?;
     systemctl(&["daemon-reload"])?;
     let started = systemctl(&["start", name]);
-    let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "--sync", "-u", name])
-        .or_else(|_| command("journalctl", &["-q", "-o", "cat", "--no-pager", "-u", name]))?;
+    command("journalctl", &["--sync"])?;
+    let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "-u", name])?;
     started.map_err(|error| format!("{error}\n{said}"))?;
     let acts = said.lines().filter_map(|line| line.strip_prefix("act: ")?.split_once(" = "));
     let acts: Acts = acts.map(|(act, outcome)| (act.to_owned(), outcome.to_owned())).collect();

@@ -44,7 +44,6 @@ pub(crate) struct Field {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Truth {
     pub(crate) version: String,
-    pub(crate) erasures: u64,
     pub(crate) flash: Vec<u8>,
 }
 
@@ -109,22 +108,32 @@ impl Field {
     pub(crate) fn truths(&self) -> Outcome<Vec<Truth>> {
         let mut truths = Vec::new();
         for node in &self.nodes {
-            let (version, erasures, path) = node
-                .ask(|ecu| (ecu.running_version().map(<[u8]>::to_vec), ecu.erase_count(0), ecu.bank_path(0)))
+            let (version, path) = node
+                .ask(|ecu| (ecu.running_version().map(<[u8]>::to_vec), ecu.bank_path(0)))
                 .map_err(text)?;
             let mut flash = std::fs::read(path).map_err(text)?;
             flash.truncate(IMAGE_LEN);
             let version = version.map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default();
-            truths.push(Truth { version, erasures, flash });
+            truths.push(Truth { version, flash });
         }
         Ok(truths)
     }
 
-    /// What they are to be after the last campaign, each erased once a campaign.
+    /// How often an ECU has been erased in its life.
+    pub(crate) fn erasures(&self, serial: &str) -> Outcome<u64> {
+        let at = ECUS.iter().position(|it| it.0 == serial).and_then(|at| self.nodes.get(at));
+        at.ok_or("no such ECU")?.ask(|ecu| ecu.erase_count(0)).map_err(text)
+    }
+
+    /// Serials of the ECUs.
+    pub(crate) fn serials() -> impl Iterator<Item = &'static str> {
+        ECUS.iter().map(|it| it.0)
+    }
+
+    /// What they are to be after the last campaign.
     pub(crate) fn expected(&self) -> Vec<Truth> {
         let truth = |(serial, ..): &(&str, u16, u16)| Truth {
             version: format!("{}.0.0", self.campaigns),
-            erasures: self.campaigns,
             flash: image(serial, self.campaigns),
         };
         ECUS.iter().map(truth).collect()

@@ -111,5 +111,6 @@ pub(crate) fn status_after(pid: u32) -> Outcome<Status> {
 
 /// What a unit has logged so far, without the service manager's own lines.
 pub(crate) fn journal(unit: &str) -> Outcome<String> {
+    run("journalctl", &["--sync"])?;
     run("journalctl", &["-q", "-o", "cat", "--no-pager", &format!("_SYSTEMD_UNIT={unit}")])
 }

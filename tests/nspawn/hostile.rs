@@ -94,7 +94,7 @@ fn call(number: c_long, arguments: [c_long; 5]) -> io::Result<c_long> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: numbers and addresses of values that live in the caller's frame until this returns; this process exists for
     // this one call.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0 as c_long) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -220,8 +220,13 @@ const ACTS: &[Act] = &[
     act_of(
         "network",
         "load a BPF program",
-        || done(call(libc::SYS_bpf, [5, 0, 0, 0, 0])),
-        &[libc::EINVAL, libc::EFAULT],
+        || {
+            // BPF_MAP_CREATE: an array of one number.
+            let (mut attributes, kind) = ([0_u32; 32], 2);
+            attributes[..4].copy_from_slice(&[kind, 4, 4, 1]);
+            done(call(libc::SYS_bpf, [0, address(&attributes), 128, 0, 0]))
+        },
+        &[],
     ),
     act_of(
         "network",

@@ -1,5 +1,6 @@
 //! Restarts under load: whatever ends the daemon, the next process goes on where it was.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -58,6 +59,28 @@ struct Tally {
     gaps: Vec<(Way, Duration)>,
     lost: Vec<String>,
     campaigns: u64,
+    /// ECUs that have taken blocks in the campaign under way: bytes seen, and erasures in their life by then.
+    taken: BTreeMap<String, (u64, u64)>,
+}
+
+impl Tally {
+    /// Looks at the ECUs. One that has taken a block keeps it, whatever happens to the daemon; one that was erased and
+    /// has taken none may be erased again.
+    fn look(&mut self, field: &Field) -> Outcome<()> {
+        let Some(now) = status() else { return Ok(()) };
+        for ecu in now.ecus.iter().filter(|it| it.stage == "TRANSFER" && it.done > 0) {
+            let erasures = field.erasures(&ecu.serial)?;
+            let (bytes, before) = self.taken.entry(ecu.serial.clone()).or_insert((ecu.done, erasures));
+            if ecu.done < *bytes || erasures != *before {
+                let (serial, done) = (&ecu.serial, ecu.done);
+                self.lost.push(format!(
+                    "{serial} went from {bytes} to {done} bytes, erased {before} and {erasures} times"
+                ));
+            }
+            (*bytes, *before) = (ecu.done, erasures);
+        }
+        Ok(())
+    }
 }
 
 /// The soak as a run of its own.
@@ -77,7 +100,8 @@ pub(crate) fn run(count: u32, field: &mut Field, report: &mut Report) -> Outcome
         campaign(field, &mut tally)?;
         let way = Way::of(number);
         // A different point of whatever is under way each time.
-        std::thread::sleep(Duration::from_millis(u64::from(number.wrapping_mul(37) % 400)));
+        std::thread::sleep(Duration::from_millis(u64::from(number.wrapping_mul(7919) % 1200)));
+        tally.look(field)?;
         // Each stands for a fault of its own: the back-off between faults in a row is another check's.
         systemctl(&["reset-failed", DAEMON])?;
         let began = Instant::now();
@@ -85,6 +109,7 @@ pub(crate) fn run(count: u32, field: &mut Field, report: &mut Report) -> Outcome
         let after = status_after(before.pid)?;
         tally.gaps.push((way, began.elapsed()));
         compare(number, way, &before, &after, &mut tally.lost);
+        tally.look(field)?;
         before = after;
         if (number + 1) % 100 == 0 {
             say(&format!(
@@ -99,7 +124,7 @@ pub(crate) fn run(count: u32, field: &mut Field, report: &mut Report) -> Outcome
     // What the outbox still holds goes out.
     wait_for("an empty outbox", || status().filter(|it| it.broker.connected && it.broker.waiting == 0))?;
     std::thread::sleep(Duration::from_millis(500));
-    judge(count, field, load, &tally, report)
+    judge(count, field, load, tally, report)
 }
 
 /// Publishes the next campaign once the last is done, and asks for it.
@@ -108,7 +133,7 @@ fn campaign(field: &mut Field, tally: &mut Tally) -> Outcome<()> {
         return Ok(());
     }
     tally.campaigns += 1;
-    verify(field, &mut tally.lost)?;
+    verify(field, tally)?;
     field.publish()?;
     // A promise: whatever happens to the process that gave it.
     wait_for("a promise to look", || (ask(&Request::Check) == Ok(Answer::Ok)).then_some(()))?;
@@ -120,17 +145,23 @@ fn finished(field: &Field) -> bool {
     status().and_then(|it| it.campaign).is_some_and(|it| it.campaign == name && it.state == "finished")
 }
 
-fn verify(field: &Field, lost: &mut Vec<String>) -> Outcome<()> {
-    for (truth, expected) in field.truths()?.into_iter().zip(field.expected()) {
+/// At the end of a campaign: the right software, and nothing erased after the first block.
+fn verify(field: &Field, tally: &mut Tally) -> Outcome<()> {
+    let taken = std::mem::take(&mut tally.taken);
+    let ecus = Field::serials().zip(field.truths()?).zip(field.expected());
+    for ((serial, truth), expected) in ecus {
         if truth != expected {
-            lost.push(format!(
-                "after campaign {} an ECU runs {} (image right: {}), erased {} times instead of {}",
-                field.campaigns,
-                truth.version,
-                truth.flash == expected.flash,
-                truth.erasures,
-                expected.erasures
+            let right = truth.flash == expected.flash;
+            tally.lost.push(format!(
+                "after campaign {} {serial} runs {} (image right: {right})",
+                field.campaigns, truth.version
             ));
+        }
+        let erasures = field.erasures(serial)?;
+        if let Some((bytes, before)) = taken.get(serial).filter(|(_, before)| *before != erasures) {
+            tally
+                .lost
+                .push(format!("{serial} was erased after {bytes} bytes: {before} and {erasures} times"));
         }
     }
     Ok(())
@@ -154,9 +185,9 @@ fn compare(number: u32, way: Way, before: &Status, after: &Status, lost: &mut Ve
     }
 }
 
-fn judge(count: u32, field: &Field, load: Load, tally: &Tally, report: &mut Report) -> Outcome<()> {
-    let mut lost = tally.lost.clone();
-    verify(field, &mut lost)?;
+fn judge(count: u32, field: &Field, load: Load, mut tally: Tally, report: &mut Report) -> Outcome<()> {
+    verify(field, &mut tally)?;
+    let mut lost = std::mem::take(&mut tally.lost);
     let (questions, heard) = load.stop();
     let read = |it: &std::sync::atomic::AtomicU64| it.load(Ordering::Relaxed);
     let (refused, cut) = (read(&questions.refused), read(&questions.cut));
@@ -189,6 +220,9 @@ fn judge(count: u32, field: &Field, load: Load, tally: &Tally, report: &mut Repo
     if kept != "2" {
         lost.push(format!("{kept} descriptors in the store instead of 2"));
     }
+    let again: u64 =
+        Field::serials().map(|it| field.erasures(it)).sum::<Outcome<u64>>()? - 2 * field.campaigns;
+    say(&format!("      {again} erasures were repeated, none of them after a block was seen to be taken"));
     say(&format!(
         "      {} questions answered, {refused} refused, {cut} cut by {kills} kills; {} events, {} telemetry blocks; \
          {} campaigns to 2 ECUs",
@@ -200,7 +234,7 @@ fn judge(count: u32, field: &Field, load: Load, tally: &Tally, report: &mut Repo
     for line in lost.iter().take(20) {
         say(&format!("      lost: {line}"));
     }
-    figures(tally, read(&questions.longest_us), report);
+    figures(&tally, read(&questions.longest_us), report);
     report.figure("soak_restarts", f64::from(count), "restarts", None);
     report.figure("soak_lost", lost.len() as f64, "states", Some(("<=", 0.0)));
     let remark = format!("{} campaigns finished meanwhile", tally.campaigns);

@@ -150,6 +150,7 @@ fn restarts_with_clients() -> Outcome<String> {
 
 fn hang(unit: &str) -> Outcome<String> {
     let before = property(unit, "MainPID")?;
+    let earlier = status().ok_or("no status")?;
     kill(unit, "SIGSTOP")?;
     let (after, took) = timed(|| {
         wait_for("the watchdog", || {
@@ -158,9 +159,15 @@ fn hang(unit: &str) -> Outcome<String> {
             (active && pid != before && pid != "0").then_some(pid)
         })
     })?;
+    command("journalctl", &["--sync"])?;
     let said = command("journalctl", &["-q", "-o", "cat", "--no-pager", "-u", unit])?;
     if !said.contains("Watchdog timeout") {
         return Err("it was restarted, and not by the watchdog".to_owned());
+    }
+    let later = wait_for("the daemon", status)?;
+    let expected = earlier.generation + u64::from(unit == DAEMON);
+    if later.generation != expected {
+        return Err(format!("generation {} instead of {expected}", later.generation));
     }
     Ok(format!("process {before} gave way to {after} after {:.1} s", took.as_secs_f64()))
 }
@@ -170,6 +177,8 @@ fn without_profiler() -> Outcome<String> {
     wait_for("it to come back", || status().filter(|it| it.profiler.starts_with("connected")))?;
     systemctl(&["stop", PROFILE])?;
     let said = wait_for("the daemon to notice", || status().filter(|it| it.profiler == "not connected"))?;
+    // It is not there to be reloaded with the daemon.
+    systemctl(&["reload", DAEMON])?;
     let active = property(DAEMON, "ActiveState")?;
     systemctl(&["start", PROFILE])?;
     if active == "active" { Ok(said.profiler) } else { Err(format!("the daemon is {active}")) }
@@ -211,7 +220,7 @@ fn bad_configuration() -> Outcome<String> {
 }
 
 fn stop() -> Outcome<String> {
-    let (_, took) = timed(|| systemctl(&["stop", DAEMON]))?;
+    let (_, took) = timed(|| systemctl(&["stop", "gatewayd.socket", DAEMON]))?;
     let result = property(DAEMON, "Result")?;
     let code = property(DAEMON, "ExecMainStatus")?;
     // The profiling service tries to connect meanwhile.

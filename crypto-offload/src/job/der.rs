@@ -5,6 +5,9 @@
 const INTEGER: u8 = 0x02;
 /// Tag of a BIT STRING.
 const BIT_STRING: u8 = 0x03;
+/// Tag of an OCTET STRING.
+#[cfg(feature = "software")]
+const OCTET_STRING: u8 = 0x04;
 /// Tag of a NULL.
 const NULL: u8 = 0x05;
 /// Tag of an OBJECT IDENTIFIER.
@@ -44,6 +47,23 @@ impl<'a> Reader<'a> {
             [0, octets @ ..] => Some(octets),
             _ => None,
         }
+    }
+
+    #[cfg(feature = "software")]
+    pub(crate) fn octet_string(&mut self) -> Option<&'a [u8]> {
+        self.element(OCTET_STRING)
+    }
+
+    /// What stands in an explicitly tagged `[number]`, a number below 31. Nothing is taken where another tag comes next.
+    #[cfg(feature = "software")]
+    pub(crate) fn constructed(&mut self, number: u8) -> Option<Self> {
+        self.element(0xa0 | number).map(Self)
+    }
+
+    /// The octets of an implicitly tagged `[number]` of a primitive type; otherwise as [`Reader::constructed`].
+    #[cfg(feature = "software")]
+    pub(crate) fn primitive(&mut self, number: u8) -> Option<&'a [u8]> {
+        self.element(0x80 | number)
     }
 
     /// An INTEGER that is not negative, big endian, without its sign octet. Zero is one zero octet.
@@ -103,7 +123,7 @@ pub(crate) fn read_signature(der: &[u8]) -> Option<[u8; 64]> {
 }
 
 /// The DER form of the signature `r || s`.
-#[cfg(any(feature = "signing", all(test, feature = "software")))]
+#[cfg(feature = "software")]
 pub(crate) fn write_signature(both: &[u8; 64]) -> Vec<u8> {
     let (r, s) = both.split_at(32);
     sequence(&[write_unsigned_integer(r), write_unsigned_integer(s)].concat())
@@ -124,7 +144,7 @@ pub(crate) fn bit_string(octets: &[u8]) -> Vec<u8> {
     write(BIT_STRING, &[&[0], octets].concat())
 }
 
-#[cfg(any(feature = "signing", all(test, feature = "software")))]
+#[cfg(feature = "software")]
 fn write_unsigned_integer(number: &[u8]) -> Vec<u8> {
     let zeros = number.iter().take_while(|&&octet| octet == 0).count().min(number.len() - 1);
     let octets = &number[zeros..];

@@ -9,7 +9,7 @@ use crate::control::ConfigurationStatus;
 
 /// Sections whose keys are taken over without a restart. `profile` is the profiling service's, which reloads by itself.
 const LIVE: &[&str] = &["cloud", "log", "profile"];
-/// The longest message about a file that was refused, in bytes; `gatewayd check` tells the rest.
+/// The longest message about a file that was refused, in characters; `gatewayd check` tells the rest.
 const MAX_REFUSAL: usize = 512;
 
 /// The configuration in force and the file it came from.
@@ -111,15 +111,12 @@ fn table(text: &str) -> Table {
 
 fn first(findings: &Findings) -> String {
     let text = findings.to_string();
-    let mut line = text.lines().next().unwrap_or_default();
-    if line.len() > MAX_REFUSAL {
-        line = &line[..line.floor_char_boundary(MAX_REFUSAL)];
-    }
-    line.to_owned()
+    text.lines().next().unwrap_or_default().chars().take(MAX_REFUSAL).collect()
 }
 
-/// The keys that differ, with their sections before them; lists as a whole.
-fn differences(one: &Table, other: &Table) -> Vec<String> {
+/// The keys that differ, with their sections before them (`mqtt.url`); lists (`bus`, `ecu`) as a whole. A key that is left
+/// out differs from one that states its default.
+pub fn differences(one: &Table, other: &Table) -> Vec<String> {
     let mut found = Vec::new();
     compare("", one, other, &mut found);
     found

@@ -36,8 +36,9 @@ impl Gateway {
     /// A look that somebody asked for and that is not over. What it finds is in the journal.
     pub fn wish(&self) -> Option<Wish> {
         let waiting = self.check_wanted.filter(|it| it.told).map(|it| Wish { trace: it.trace });
-        waiting
-            .or_else(|| (self.check.is_some() && self.told).then(|| Wish { trace: self.reporter.name.trace }))
+        waiting.or_else(|| {
+            (self.check.is_some() && self.told).then_some(Wish { trace: self.reporter.name.trace })
+        })
     }
 
     /// Takes up a wish of the process before. It is carried out with the next input or timeout.

@@ -233,3 +233,34 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Switches profiling off at the third turn.
+    #[derive(Default)]
+    struct ThreeTurns(u32);
+
+    impl Supervisor for ThreeTurns {
+        fn turned(&mut self, _now: Instant) {
+            self.0 += 1;
+        }
+
+        fn poll_config(&mut self) -> Option<Config> {
+            (self.0 == 3).then(|| Config { enabled: false, ..Config::default() })
+        }
+    }
+
+    #[test]
+    fn every_turn_is_seen_and_a_configuration_that_switches_profiling_off_ends_the_service() {
+        let mut supervisor = ThreeTurns::default();
+        let directory = tempfile::tempdir().expect("temporary directory");
+        // No daemon listens there, so there is nobody to sample and every turn is a short one.
+        let socket = directory.path().join("none");
+        let config = Config { backend: BackendChoice::Procfs, ..Config::default() };
+        let stop = ShutdownFlag::new();
+        run_supervised(&config, socket, Target::Peer, &stop, &mut supervisor).expect("it ends well");
+        assert_eq!(supervisor.0, 3);
+    }
+}
