@@ -51,12 +51,13 @@ soak-restart: ## COUNT=1000 restarts, kills and aborts of the real service under
 bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 
-bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
+bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
 
 bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size

@@ -38,7 +38,7 @@
 //! [`job`] is all that sans-io cores may see; small digests and signature checks they make through [`job::Verifier`].
 //! [`software::SoftwareVerifier`] is that trait on the CPU. With feature `signing`, the publishing side makes keys,
 //! signatures and sealed chunks; with feature `testing`, there is a device with faults to order.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(
     clippy::result_large_err,
     reason = "an error is the rare case and carries both digests of a mismatch"
@@ -46,6 +46,8 @@
 
 #[cfg(feature = "software")]
 pub mod engine;
+#[cfg(feature = "software")]
+mod ghash;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;
@@ -55,6 +57,10 @@ pub mod queue;
 pub mod signing;
 #[cfg(feature = "software")]
 pub mod sm2;
+#[cfg(feature = "software")]
+pub mod sm3;
+#[cfg(feature = "software")]
+pub mod sm4;
 #[cfg(feature = "software")]
 pub mod software;
 #[cfg(feature = "testing")]
