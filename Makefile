@@ -9,7 +9,7 @@ SEED ?= 1
 ARGS ?=
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what building needs and this machine lacks (Debian, Ubuntu)
 	@scripts/setup
@@ -81,6 +81,18 @@ check-yocto: ## The Yocto layer against the tree; with OE_CORE= BITBAKE= also ag
 
 check-units: ## The systemd units: verify, exposure score
 	@scripts/check-units
+
+deb: setup ## The Debian packages in target/deb; ARCH=arm64 builds them for that processor
+	@packaging/deb/build $(ARCH)
+
+test-vm: setup ## The daemon as a service on a virtual vehicle computer with real CAN sockets; ARCH=aarch64
+	@tests/vm/run $(ARCH)
+
+vm-shell: setup ## That machine with a campaign waiting, for looking around; ARCH=aarch64
+	@tests/vm/run --shell $(ARCH)
+
+test-aarch64: setup ## The libraries' tests, cross-built for aarch64, under user-mode emulation
+	@scripts/test-aarch64
 
 ci: ## What CI runs
 	@.ci/run

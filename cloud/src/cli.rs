@@ -12,7 +12,7 @@ use ota::uptane::{CampaignId, Vin};
 
 /// The cloud side of gatewayd: publish campaigns, serve them, listen to vehicles, report.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -36,6 +36,12 @@ pub(crate) enum Command {
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man page and those of the subcommands to files
+    Man {
+        /// Where the files go
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
     },
 }
 

@@ -76,6 +76,7 @@ fn run(command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Cli::command(), "gateway-cloud", &mut std::io::stdout());
             Ok(())
         }
+        Command::Man { dir } => Ok(clap_mangen::generate_to(Cli::command(), dir)?),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use gatewayd::cli::{Args, CheckArgs, Command};
+use gatewayd::cli::{self, Args, CheckArgs, Command};
 use gatewayd::config::{Config, reference};
 use gatewayd::inspect::Checked;
 use gatewayd::policy::rego;
@@ -34,17 +34,9 @@ fn main() -> ExitCode {
         Command::RegoWorker => finish(rego::worker().map(|()| String::new())),
         Command::Topology { xml, json, buses } => finish(inspect::topology(xml.as_deref(), json, buses)),
         Command::Reference => finish(Ok(reference::TEXT.to_owned())),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "gatewayd", &mut text);
-            finish(Ok(String::from_utf8_lossy(&text).into_owned()))
-        }
-        Command::Man => {
-            let mut text = Vec::new();
-            let rendered = clap_mangen::Man::new(Args::command()).render(&mut text);
-            finish(
-                rendered.map(|()| String::from_utf8_lossy(&text).into_owned()).map_err(|it| it.to_string()),
-            )
+        Command::Completions { shell } => finish(Ok(cli::completions(Args::command(), shell))),
+        Command::Man { dir } => {
+            finish(cli::man(Args::command(), "8", dir.as_deref()).map_err(|error| error.to_string()))
         }
     }
 }

@@ -11,7 +11,7 @@ use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::Profile;
 use gateway_cloud::certs::{self, CertificateFiles};
 use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription};
-use gateway_cloud::serve::{Config, Faults, Identity, Limits, Server};
+use gateway_cloud::serve::{Config, Faults, Limits, Server, Suites};
 use gateway_sim::broker::SimBroker;
 use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
@@ -221,8 +221,9 @@ async fn serve(directory: &Path) -> Outcome<SocketAddr> {
     let server = Server::bind(Config {
         root: directory.join("www"),
         addr: ([127, 0, 0, 1], 0).into(),
-        identity: Identity { certificate: files.server, key: files.server_key },
-        client_ca: files.ca,
+        suites: Suites::International,
+        international: Some(files.into()),
+        sm: None,
         limits: Limits::default(),
         faults: Arc::new(Faults::default()),
     });

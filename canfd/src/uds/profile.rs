@@ -160,7 +160,7 @@ impl Default for Erase {
 }
 
 /// Erasing by asking again and again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ErasePoll {
     /// First byte of the status record while it erases. Default: 0x01.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use gatewayd::cli;
 use gatewayd::control::drift::compare;
 use gatewayd::control::{Answer, ConfigurationStatus, Request, Status};
 
 /// Ask the running gatewayd.
 #[derive(Debug, Parser)]
-#[command(name = "gatewayctl", version)]
+#[command(name = "gatewayctl", version, disable_help_subcommand = true)]
 struct Args {
     /// The daemon's control socket.
     #[arg(long, global = true, default_value = "/run/gatewayd/control.sock")]
@@ -39,6 +40,17 @@ enum Command {
     /// Compare what runs with the configuration, files, units and links that are there now; exit status 1 where they
     /// differ, 69 where the daemon cannot be asked.
     Drift,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write it and those of the subcommands to files.
+    Man {
+        /// Where the files go.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// The longest answer that is read.
@@ -58,8 +70,10 @@ fn main() -> ExitCode {
     }
     match run(&args) {
         Ok(text) => {
-            // A reader that has left wants no more text.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            if !text.is_empty() {
+                // A reader that has left wants no more text.
+                let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            }
             ExitCode::SUCCESS
         }
         Err(message) => {
@@ -70,7 +84,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<String, String> {
-    let request = if matches!(args.command, Command::Check) { Request::Check } else { Request::Status };
+    let request = match &args.command {
+        Command::Completions { shell } => return Ok(cli::completions(Args::command(), *shell)),
+        Command::Man { dir } => {
+            return cli::man(Args::command(), "1", dir.as_deref()).map_err(|error| error.to_string());
+        }
+        Command::Check => Request::Check,
+        _ => Request::Status,
+    };
     match ask(args, &request)? {
         Answer::Ok => Ok("the Director is being asked".to_owned()),
         Answer::Error { message } => Err(message),
@@ -127,7 +148,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         let value = match args.command {
             Command::Ecus | Command::Versions => serde_json::to_string_pretty(&status.ecus),
             Command::Campaigns => serde_json::to_string_pretty(&status.campaign),
-            Command::Status | Command::Check | Command::Drift => serde_json::to_string_pretty(status),
+            _ => serde_json::to_string_pretty(status),
         };
         return value.map_err(|error| error.to_string());
     }
@@ -135,7 +156,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         Command::Ecus => ecus(status),
         Command::Campaigns => campaign(status),
         Command::Versions => versions(status),
-        Command::Status | Command::Check | Command::Drift => overview(status),
+        _ => overview(status),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use canfd::bit_timing::BitTiming;
 use canfd::bus::Received;
-use canfd::frame::{FdFrame, FrameFormat};
+use canfd::frame::{CanId, FdFrame, FrameFormat};
 use canfd::isotp::pci::Pci;
 use canfd::pacing::{NotYet, Pacer, PacingConfig, Share, TrafficClass};
 
@@ -84,6 +84,16 @@ impl BusMaster {
             unconfirmed: 0,
             paced_until: None,
         }
+    }
+
+    /// The identifiers it sends with and listens to, each once.
+    pub fn ids(&self) -> Vec<CanId> {
+        let of_seat =
+            |seat: &Seat| [seat.config.ids.request, seat.config.ids.response, seat.config.functional];
+        let mut ids: Vec<_> = self.seats.iter().flat_map(of_seat).collect();
+        ids.sort_by_key(|it| it.to_can_id());
+        ids.dedup();
+        ids
     }
 
     /// The bus is there.
@@ -281,7 +291,7 @@ fn class_of(frame: &FdFrame) -> TrafficClass {
 }
 
 /// A request for all ECUs: always one frame (ISO 15765-2, functional addressing), here of 8 bytes at most.
-fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
+fn single_frame(id: CanId, pdu: &[u8]) -> Option<FdFrame> {
     let mut data = [0xCC; 8];
     let len = u8::try_from(pdu.len()).ok().filter(|len| (1..=7).contains(len))?;
     data[0] = len;
@@ -292,7 +302,6 @@ fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canfd::frame::CanId;
 
     #[test]
     fn functional_requests_of_1_to_7_bytes_fit_a_single_frame() {

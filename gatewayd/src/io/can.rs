@@ -107,7 +107,10 @@ impl BusLoop {
     fn run(mut self) {
         let mut recovery = Recovery::default();
         loop {
-            let reason = match canfd::bus::open(&self.url) {
+            // What else is on the bus neither fills the socket's queue nor wakes the thread.
+            let opened = canfd::bus::open(&self.url)
+                .and_then(|mut bus| bus.listen_to(&self.master.ids()).map(|()| bus));
+            let reason = match opened {
                 Ok(mut bus) => {
                     tracing::info!(bus = %self.url, "bus open");
                     self.told = false;

@@ -1,11 +1,11 @@
 //! What of an image goes where.
 
 use super::Profile;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// A stretch of the image in its bank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
     /// Where it goes, from the bank's address on.
@@ -16,7 +16,7 @@ pub struct Segment {
 }
 
 /// The code that programs the flash: the first bytes of the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlashDriver {
     /// Where in RAM it goes.
@@ -26,7 +26,7 @@ pub struct FlashDriver {
 }
 
 /// Moving the image as a file.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileTransfer {
     /// Path and name on the ECU.
@@ -37,7 +37,7 @@ pub struct FileTransfer {
 }
 
 /// What stands behind the data of a 0x36.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockCheck {
     /// Nothing
