@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::{LIMIT, SERIALS, carry_out, check, failures, images, spring, verdicts};
-use gateway_sim::vehicle::SimVehicle;
+use std::time::Duration;
+
+use common::{LIMIT, SERIALS, carry_out, check, failures, images, spring, spring_with, verdicts};
+use gateway_sim::vehicle::{Extent, OriginFault, POLL, SimVehicle, VehicleConfig};
 use ota::stage::{Stage, StageEvent, Status};
 
 fn position(vehicle: &SimVehicle, serial: &str, stage: Stage, status: Status) -> usize {
@@ -128,4 +130,60 @@ fn a_command_in_the_middle_of_a_campaign_is_looked_at_after_it() {
     check(&vehicle);
     assert!(images.iter().all(|it| vehicle.runs(it)));
     assert_eq!(vehicle.events_of(None, Stage::Metadata, Status::Skipped).len(), 1);
+}
+
+/// Looks at the Director that had begun by now.
+fn looks(vehicle: &SimVehicle) -> usize {
+    vehicle.events_of(None, Stage::Metadata, Status::Started).len()
+}
+
+/// Nobody tells it, and it is off again long before a whole interval has passed.
+#[test]
+fn a_vehicle_asks_soon_after_a_start_and_not_again_at_the_next_one() {
+    let first_look = Duration::from_secs(30);
+    let (_cloud, mut vehicle, images) = spring_with(VehicleConfig { first_look, ..VehicleConfig::default() });
+    vehicle.run_for(first_look - Duration::from_millis(1));
+    assert_eq!(looks(&vehicle), 0);
+    vehicle.run_for(Duration::from_millis(1));
+    assert_eq!(looks(&vehicle), 1);
+    vehicle.run_until_idle(LIMIT).expect("it ends in time");
+    check(&vehicle);
+    for image in &images {
+        assert!(vehicle.runs(image), "{}", image.serial);
+    }
+
+    vehicle.forget_events();
+    vehicle.kill();
+    vehicle.restart();
+    vehicle.run_for(2 * first_look);
+    assert_eq!(looks(&vehicle), 0, "the answer is a minute old");
+
+    vehicle.kill();
+    vehicle.run_for(POLL);
+    vehicle.restart();
+    vehicle.run_for(first_look);
+    assert_eq!(looks(&vehicle), 1, "the answer is older than the interval");
+}
+
+#[test]
+fn a_first_look_that_fails_comes_again_after_twice_the_time_and_then_twice_that() {
+    let first_look = Duration::from_secs(60);
+    let (_cloud, mut vehicle, _images) =
+        spring_with(VehicleConfig { first_look, ..VehicleConfig::default() });
+    vehicle.origin.inject("", OriginFault::Unreachable, Extent::Always);
+    vehicle.run_for(first_look);
+    assert_eq!(looks(&vehicle), 1);
+    // Each look is given up after some seconds of trying.
+    let trying = Duration::from_secs(10);
+    vehicle.run_for(2 * first_look);
+    assert_eq!(looks(&vehicle), 1);
+    vehicle.run_for(trying);
+    assert_eq!(looks(&vehicle), 2);
+    vehicle.run_for(4 * first_look - trying);
+    assert_eq!(looks(&vehicle), 2);
+    vehicle.origin.clear_faults();
+    vehicle.run_for(2 * trying);
+    assert_eq!(looks(&vehicle), 3);
+    vehicle.run_until_idle(LIMIT).expect("it ends in time");
+    assert_eq!(verdicts(&vehicle), ["SUCCEEDED"]);
 }

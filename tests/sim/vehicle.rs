@@ -42,7 +42,8 @@ const JOB: Duration = Duration::from_micros(80);
 /// Time for a store operation.
 const DISK: Duration = Duration::from_micros(150);
 /// How often the Director is asked without a command: never, in a simulation.
-const POLL: Duration = Duration::from_secs(30 * 86_400);
+/// And never by itself after a start, unless a test says so.
+pub const POLL: Duration = Duration::from_secs(30 * 86_400);
 /// Rounds at one instant after which two parts are taken to talk in circles.
 const MAX_ROUNDS: u32 = 100_000;
 
@@ -347,6 +348,7 @@ impl SimVehicle {
             read_ahead: self.config.read_ahead,
             attempts: self.config.attempts,
             poll_interval: POLL,
+            first_look: self.config.first_look,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use canfd::bit_timing::BitTiming;
 use canfd::bus::BusUrl;
@@ -53,7 +54,16 @@ pub(super) fn setup(config: &Config) -> Result<Setup, StartError> {
         read_ahead: config.cloud.read_ahead.get(),
         attempts: config.cloud.attempts,
         poll_interval: config.cloud.poll_interval.get(),
+        first_look: first_look(&config.vehicle.vin),
     })
+}
+
+/// Between ten seconds and a minute, by vehicle: a fleet that is switched on together does not ask together. The hash is
+/// FNV-1a, 32 bits.
+fn first_look(vin: &str) -> Duration {
+    let hash =
+        vin.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    Duration::from_millis(10_000 + u64::from(hash % 50_000))
 }
 
 fn ecu(config: &Config, part: &EcuPart) -> Result<EcuSetup, StartError> {

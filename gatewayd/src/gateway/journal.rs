@@ -7,6 +7,8 @@ use std::fmt;
 pub enum JournalKey {
     /// How often the daemon has been started on this journal.
     Boot,
+    /// When the Director was last asked with an answer: milliseconds since 1970, UTC.
+    Looked,
     /// The campaign under way (at most one).
     Campaign,
     /// How far one ECU has come, by serial.
@@ -21,6 +23,7 @@ impl fmt::Display for JournalKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boot => f.write_str("boot"),
+            Self::Looked => f.write_str("looked"),
             Self::Campaign => f.write_str("campaign"),
             Self::Ecu(serial) => write!(f, "ecu/{serial}"),
             Self::Metadata(name) => write!(f, "metadata/{name}"),
@@ -34,6 +37,7 @@ impl JournalKey {
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {
             None if text == "boot" => Some(Self::Boot),
+            None if text == "looked" => Some(Self::Looked),
             None if text == "campaign" => Some(Self::Campaign),
             Some(("ecu", serial)) => Some(Self::Ecu(serial.to_owned())),
             Some(("metadata", name)) => Some(Self::Metadata(name.to_owned())),

@@ -64,6 +64,8 @@ pub struct Gateway {
     /// Whether the look under way was asked for by somebody.
     told: bool,
     next_poll: Instant,
+    /// Looks without an answer since the last one with.
+    failed_looks: u32,
     campaign: Option<Campaign>,
     boot: u64,
 }
@@ -249,6 +251,7 @@ impl Gateway {
             return;
         };
         self.check = None;
+        self.note_look(now, !matches!(outcome, Outcome::Failed { .. }));
         match outcome {
             Outcome::NothingNew { director_version } => {
                 let text = format!("Director targets version {director_version}: nothing to install");
@@ -258,6 +261,19 @@ impl Gateway {
                 self.report(now, Stage::Metadata, Status::Failed, Some(reason(&code, message)));
             }
             Outcome::Verified(verified) => self.accept(now, *verified),
+        }
+    }
+
+    /// Writes down when the Director answered, or asks again sooner than otherwise where there was no valid answer.
+    fn note_look(&mut self, now: Now, answered: bool) {
+        if answered {
+            self.failed_looks = 0;
+            let write = JournalWrite::put(JournalKey::Looked, now.utc_ms.to_string().into_bytes());
+            self.core.context(now, Owner::Nobody).journal_progress(write);
+        } else {
+            self.failed_looks = self.failed_looks.saturating_add(1);
+            let pause = self.setup.first_look.saturating_mul(1 << self.failed_looks.min(16));
+            self.next_poll = now.monotonic + pause.min(self.setup.poll_interval);
         }
     }
 

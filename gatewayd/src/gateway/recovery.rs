@@ -1,5 +1,7 @@
 //! From the journal back to where the last run stopped.
 
+use std::time::Duration;
+
 use crypto_offload::job::Verifier;
 use ota::journal::{CampaignRecord, EcuRecord};
 use ota::uptane::verify::{EcuIdentity, VehicleIdentity};
@@ -28,6 +30,7 @@ pub enum RecoveryError {
 #[derive(Default)]
 struct Recovered {
     boot: u64,
+    looked: Option<u64>,
     campaign: Option<CampaignRecord>,
     ecus: Vec<EcuRecord>,
 }
@@ -59,6 +62,7 @@ impl Gateway {
             check: None,
             check_wanted: None,
             told: false,
+            failed_looks: 0,
             next_poll: now.monotonic + setup.poll_interval,
             campaign: None,
             boot: 1,
@@ -66,6 +70,7 @@ impl Gateway {
         };
         let recovered = gateway.sort(records)?;
         gateway.boot = recovered.boot + 1;
+        gateway.next_poll = now.monotonic + gateway.first_look(now, recovered.looked);
         gateway.reporter = Reporter::new(gateway.setup.vin.clone(), gateway.boot.to_string());
         let write = JournalWrite::put(JournalKey::Boot, gateway.boot.to_string().into_bytes());
         gateway.core.context(now, Owner::Nobody).journal_progress(write);
@@ -89,6 +94,9 @@ impl Gateway {
                     recovered.boot =
                         std::str::from_utf8(&bytes).ok().and_then(|it| it.parse().ok()).unwrap_or(0);
                 }
+                JournalKey::Looked => {
+                    recovered.looked = std::str::from_utf8(&bytes).ok().and_then(|it| it.parse().ok());
+                }
                 JournalKey::Campaign => {
                     recovered.campaign = Some(ota::journal::decode(&bytes).map_err(damaged)?)
                 }
@@ -102,6 +110,14 @@ impl Gateway {
             }
         }
         Ok(recovered)
+    }
+
+    /// How long until the first look. A date in the future, from a clock that was wrong then or is now, says nothing.
+    fn first_look(&self, now: Now, looked: Option<u64>) -> Duration {
+        let age = looked.and_then(|at| now.utc_ms.checked_sub(at)).map(Duration::from_millis);
+        let interval = self.setup.poll_interval;
+        let rest = age.map_or(Duration::ZERO, |it| interval.saturating_sub(it));
+        rest.max(self.setup.first_look).min(interval)
     }
 
     fn note_recovered(&mut self, installed: &ota::journal::InstalledRecord) {

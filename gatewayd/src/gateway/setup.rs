@@ -29,6 +29,10 @@ pub struct Setup {
     pub attempts: u32,
     /// How often the Director is asked without being told to.
     pub poll_interval: Duration,
+    /// How long after a start the Director is asked where the last answer is older than `poll_interval` or unknown: a
+    /// vehicle that is never on for a whole interval must ask all the same. After a look that failed the same, doubled
+    /// each time.
+    pub first_look: Duration,
 }
 
 /// One ECU.

@@ -65,7 +65,7 @@ impl SimJournal {
                 JournalKey::Campaign => ota::journal::decode::<CampaignRecord>(bytes).map(drop),
                 JournalKey::Ecu(_) => ota::journal::decode::<EcuRecord>(bytes).map(drop),
                 JournalKey::Installed(_) => ota::journal::decode::<InstalledRecord>(bytes).map(drop),
-                JournalKey::Boot | JournalKey::Metadata(_) => Ok(()),
+                JournalKey::Boot | JournalKey::Looked | JournalKey::Metadata(_) => Ok(()),
             };
             result.map_err(|error| format!("{key}: {error}"))?;
         }

@@ -22,6 +22,8 @@ pub struct VehicleConfig {
     pub read_ahead: u64,
     /// Fetch attempts in a row without a new byte.
     pub attempts: u32,
+    /// How long after a start it asks the Director by itself; by default never.
+    pub first_look: Duration,
     /// Whether it has the key-encryption keys.
     pub has_keys: bool,
     /// How far its clock is ahead of the publisher's, in milliseconds.
@@ -60,6 +62,7 @@ impl Default for VehicleConfig {
             quota: 1 << 20,
             read_ahead: 64 << 10,
             attempts: 5,
+            first_look: super::POLL,
             has_keys: true,
             clock_ahead_ms: 0,
             seed: 1,

@@ -9,21 +9,20 @@ journal_tests() {
 }
 
 no_errors() {
-    local said
-    said=$(log | grep -E 'ERROR|panicked' | grep -v '^$' || true)
-    echo "$said" | head -n 20
-    [ -z "$said" ]
+    # Of what the tests themselves have asked for.
+    log | grep -v 'reload refused' >/tmp/said
+    [ "$(wc -l </tmp/said)" -gt 100 ]
+    silent grep -E 'ERROR|panicked' /tmp/said
 }
 
 a_quiet_kernel() {
-    local said
-    said=$(journalctl -k --no-pager -o cat -b all 2>/dev/null || journalctl -k --no-pager -o cat)
-    ! echo "$said" | grep -E 'Oops|BUG:|Out of memory|oom-kill|hung task|type=1326.*gatewayd'
+    journalctl --no-pager -o cat _TRANSPORT=kernel >/tmp/said
+    grep -q 'Linux version' /tmp/said
+    silent grep -E 'Oops|BUG:|Out of memory|oom-kill|hung task|type=1326.*gatewayd' /tmp/said
 }
 
 nothing_failed() {
-    systemctl --failed --no-legend --plain
-    [ -z "$(systemctl --failed --no-legend --plain)" ]
+    silent systemctl --failed --no-legend --plain
     [ "$(systemctl is-active gatewayd)" = active ]
 }
 
@@ -31,7 +30,7 @@ purged_after_use() {
     systemctl disable --now ecu-sim origin events
     dpkg -r gatewayd-profile gatewayd gateway-cloud
     [ "$(systemctl is-active gatewayd || true)" != active ]
-    ! pgrep gatewayd
+    fails pgrep gatewayd
     [ -e /var/lib/gatewayd/journal.redb ]
     purged
 }

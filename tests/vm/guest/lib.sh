@@ -43,6 +43,21 @@ figure() {
     echo "figure $1 $2 $3$verdict" >>"$OUT/figures"
 }
 
+# fails COMMAND...: that it does. (A `!` before a command would never end a test.)
+fails() {
+    if "$@"; then
+        echo "went well and should not: $*"
+        return 1
+    fi
+}
+# silent COMMAND...: that nothing comes out of it.
+silent() {
+    local said
+    said=$("$@" || true)
+    echo "$said" | head -n 20
+    [ -z "$said" ]
+}
+
 uptime_ms() { awk '{ printf "%d", $1 * 1000 }' /proc/uptime; }
 seconds() { awk -v ms="$1" 'BEGIN { printf "%.1f", ms / 1000 }'; }
 
@@ -129,14 +144,16 @@ holds() {
     return 1
 }
 
+runs() { gatewayctl versions | grep -q "^$1  *$2\$"; }
+
 # all_run VERSION [ECU...]: each ECU says this version and holds its image.
 all_run() {
     local version=$1 ecu
     shift
     [ $# -gt 0 ] || set -- BRAKE-0001 CLUSTER-0001 DOOR-0001
     for ecu in "$@"; do
-        gatewayctl versions | grep -q "^$ecu  *$version\$"
-        holds "$ecu"
+        runs "$ecu" "$version" || return 1
+        holds "$ecu" || return 1
     done
 }
 

@@ -66,7 +66,7 @@ a_valid_configuration() {
 }
 
 unconfigured() {
-    ! systemctl start gatewayd
+    fails systemctl start gatewayd
     sleep 2
     [ "$(property ExecMainStatus)" = 78 ]
     [ "$(property NRestarts)" = 0 ]
@@ -91,7 +91,7 @@ removed() {
     dpkg -r gatewayd-profile gatewayd gateway-cloud
     [ ! -e /usr/bin/gatewayd ] && [ ! -e /usr/lib/systemd/system/gatewayd.service ]
     [ -e /etc/gatewayd/gatewayd.toml ] && [ -e /var/lib/gatewayd/journal.redb ]
-    ! systemctl cat gatewayd.service
+    fails systemctl cat gatewayd.service
 }
 
 purged() {
@@ -101,7 +101,7 @@ purged() {
         ! -path '/var/log/*' ! -path '/var/lib/systemd/*' ! -path '/run/systemd/*')
     echo "$left"
     [ -z "$left" ]
-    ! dpkg-query -W gatewayd
+    fails dpkg-query -W gatewayd
 }
 
 # Everything for a whole vehicle: packages, keys, configuration, ECUs, origin, broker. Nothing of ours is started.

@@ -94,7 +94,7 @@ placed() {
 
 profiling() {
     systemctl start gatewayd-profile
-    until_ 40 sh -c "gatewayctl status | grep -E '^profiler: connected, [1-9]'"
+    until_ 40 sh -c "gatewayctl status | grep -qE '^profiler: connected, [1-9]'"
     journalctl -u gatewayd-profile --no-pager -o cat
     [ "$(sysctl -n kernel.perf_event_paranoid)" -eq 2 ]
     local group
@@ -122,7 +122,7 @@ reloaded_with_a_mistake() {
     before=$(pid)
     cp -p /etc/gatewayd/gatewayd.toml /tmp/good.toml
     sed -i 's/^url = "can:vcan0"/url = "cam:vcan0"/' /etc/gatewayd/gatewayd.toml
-    ! systemctl reload gatewayd
+    fails systemctl reload gatewayd
     [ "$(pid)" = "$before" ]
     gatewayctl status
     cp -p /tmp/good.toml /etc/gatewayd/gatewayd.toml
