@@ -8,6 +8,7 @@ mod http3;
 mod request;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -160,9 +161,20 @@ impl Origin {
         transport: TransportName,
         tls: &rustls::ClientConfig,
     ) -> Result<Connection, String> {
+        let (first, second) = self.url.resolve().await?;
+        let second = second.map(|it| self.connect_to(transport, tls, it));
+        request::either(self.connect_to(transport, tls, first), second).await
+    }
+
+    async fn connect_to(
+        &self,
+        transport: TransportName,
+        tls: &rustls::ClientConfig,
+        address: SocketAddr,
+    ) -> Result<Connection, String> {
         match transport {
-            TransportName::Http3 => http3::Connection::open(self, tls).await.map(Connection::Http3),
-            TransportName::Http2 => http2::Connection::open(self, tls).await.map(Connection::Http2),
+            TransportName::Http3 => http3::Connection::open(self, tls, address).await.map(Connection::Http3),
+            TransportName::Http2 => http2::Connection::open(self, tls, address).await.map(Connection::Http2),
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP/2 over TLS and TCP (RFC 9113), for networks that block UDP.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,8 +38,11 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    pub(super) async fn open(origin: &Origin, tls: &rustls::ClientConfig) -> Result<Self, String> {
-        let address = origin.url.resolve().await?;
+    pub(super) async fn open(
+        origin: &Origin,
+        tls: &rustls::ClientConfig,
+        address: SocketAddr,
+    ) -> Result<Self, String> {
         let tcp = TcpStream::connect(address).await.map_err(|error| format!("TCP: {error}"))?;
         tcp.set_nodelay(true).map_err(|error| format!("TCP: {error}"))?;
         let name = ServerName::try_from(origin.url.host.clone()).map_err(|error| error.to_string())?;

@@ -48,8 +48,11 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(origin: &Origin, tls: &rustls::ClientConfig) -> Result<Self, String> {
-        let address = origin.url.resolve().await?;
+    pub(super) async fn open(
+        origin: &Origin,
+        tls: &rustls::ClientConfig,
+        address: SocketAddr,
+    ) -> Result<Self, String> {
         let local = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),

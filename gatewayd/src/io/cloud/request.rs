@@ -1,6 +1,7 @@
 //! What HTTP/3 and HTTP/2 have in common: the request, and how a body becomes parts.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use http::{Request, Uri};
 use tokio::sync::mpsc;
 
 use crate::gateway::message::{Fetch, FetchError, FetchId, Input};
+
+/// How long the preferred address family is alone (RFC 8305, section 8).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// A checked `https://host:port/base/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +33,13 @@ impl OriginUrl {
         Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port: uri.port_u16().unwrap_or(443), base })
     }
 
-    pub(super) async fn resolve(&self) -> Result<SocketAddr, String> {
+    /// The address that the resolver puts first, and the first one of the other family if there is one.
+    pub(super) async fn resolve(&self) -> Result<(SocketAddr, Option<SocketAddr>), String> {
         let mut found = tokio::net::lookup_host((self.host.as_str(), self.port))
             .await
             .map_err(|error| format!("cannot resolve {}: {error}", self.host))?;
-        found.next().ok_or_else(|| format!("{} has no address", self.host))
+        let first = found.next().ok_or_else(|| format!("{} has no address", self.host))?;
+        Ok((first, found.find(|it| it.is_ipv6() != first.is_ipv6())))
     }
 
     pub(super) fn request(&self, fetch: &Fetch) -> Result<Request<()>, FetchError> {
@@ -50,6 +56,32 @@ impl OriginUrl {
         builder
             .body(())
             .map_err(|error| FetchError::Unreachable { reason: format!("{}: {error}", fetch.path) })
+    }
+}
+
+/// The first of two ways that leads somewhere, in the manner of RFC 8305: a network may announce IPv6 and carry none of it,
+/// or the other way round. The second starts when the first has failed or had its head start.
+pub(super) async fn either<T>(
+    first: impl Future<Output = Result<T, String>>,
+    second: Option<impl Future<Output = Result<T, String>>>,
+) -> Result<T, String> {
+    let Some(second) = second else { return first.await };
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let both = |one: String, other: String| format!("{one}; {other}");
+    match tokio::time::timeout(HEAD_START, &mut first).await {
+        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Err(reason)) => return second.await.map_err(|it| both(reason, it)),
+        Err(_) => {}
+    }
+    tokio::select! {
+        outcome = &mut first => match outcome {
+            Ok(connection) => Ok(connection),
+            Err(reason) => second.await.map_err(|it| both(reason, it)),
+        },
+        outcome = &mut second => match outcome {
+            Ok(connection) => Ok(connection),
+            Err(reason) => first.await.map_err(|it| both(reason, it)),
+        },
     }
 }
 
@@ -215,6 +247,18 @@ mod tests {
             result,
             Err(FetchError::Truncated { path: "image/x".to_owned(), found: 19, expected: 20 })
         );
+    }
+
+    #[tokio::test]
+    async fn an_address_family_that_fails_or_says_nothing_gives_way_to_the_other() {
+        let silent = std::future::pending::<Result<u8, String>>;
+        let well = |it: u8| std::future::ready(Ok::<_, String>(it));
+        let refused = |it: &str| std::future::ready(Err::<u8, _>(it.to_owned()));
+        assert_eq!(either(well(6), Some(well(4))).await, Ok(6));
+        assert_eq!(either(refused("no route"), Some(well(4))).await, Ok(4));
+        assert_eq!(either(silent(), Some(well(4))).await, Ok(4));
+        assert_eq!(either(refused("six"), Some(refused("four"))).await, Err("six; four".to_owned()));
+        assert_eq!(either(refused("six"), None::<std::future::Ready<_>>).await, Err("six".to_owned()));
     }
 
     #[test]
