@@ -78,7 +78,7 @@ fn ecus_on_one_bus_take_turns_in_the_order_of_the_campaign() {
             image.order = if image.serial == first { 1 } else { 2 };
         }
         cloud.publish("spring", &images);
-        let mut vehicle = SimVehicle::new(&cloud, gateway_sim::vehicle::VehicleConfig::default());
+        let mut vehicle = SimVehicle::new(&cloud, VehicleConfig::default());
         carry_out(&mut vehicle, "spring");
         let end = position(&vehicle, first, Stage::Activate, Status::Ok);
         assert!(end < position(&vehicle, second, Stage::Transfer, Status::Started));
@@ -124,7 +124,7 @@ fn the_next_campaign_upgrades_again() {
 fn a_command_in_the_middle_of_a_campaign_is_looked_at_after_it() {
     let (_cloud, mut vehicle, images) = spring();
     vehicle.command("spring");
-    vehicle.run_for(std::time::Duration::from_secs(1));
+    vehicle.run_for(Duration::from_secs(1));
     vehicle.command("spring");
     vehicle.run_until_idle(LIMIT).unwrap();
     check(&vehicle);
