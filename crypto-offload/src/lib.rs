@@ -38,12 +38,14 @@
 //! [`job`] is all that sans-io cores may see; small digests and signature checks they make through [`job::Verifier`].
 //! [`software::SoftwareVerifier`] is that trait on the CPU. With feature `signing`, the publishing side makes keys,
 //! signatures and sealed chunks; with feature `testing`, there is a device with faults to order.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(
     clippy::result_large_err,
     reason = "an error is the rare case and carries both digests of a mismatch"
 )]
 
+#[cfg(feature = "device")]
+pub mod device;
 #[cfg(feature = "software")]
 pub mod engine;
 pub mod job;
