@@ -40,12 +40,18 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 
+sweep-engines: ## Chunk streams over a coprocessor that fails at COUNT=200 points, from SEED on
+	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p crypto-offload --features testing --test offload -- --nocapture a_sweep
+
 bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
 	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 
 bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+
+bench-offload: ## Whether jobs go to the engine that does them first, at every size
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features testing --example offload
 
 bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
@@ -68,5 +74,6 @@ check-units: ## The systemd units: verify, exposure score
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash bench-canfd bench-crypto bench-ct bench-telemetry fuzz fuzz-smoke \
+.PHONY: help setup demo test fmt lint doc deny sweep-crash sweep-engines bench-canfd bench-crypto bench-offload bench-ct \
+	bench-telemetry fuzz fuzz-smoke \
 	check-yocto check-units ci

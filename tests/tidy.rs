@@ -15,6 +15,7 @@ use source::{File, Tree};
 
 /// Files that may hold `unsafe`, each with what it touches.
 const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("crypto-offload/src/device/chardev.rs", "a coprocessor's ioctl"),
     ("gatewayd/src/profiler/perf.rs", "perf events and their ring buffers"),
     ("topology/src/affinity.rs", "scheduler affinity and memory policy"),
 ];

@@ -1,0 +1,255 @@
+//! What every engine must do, whatever is behind it.
+#![cfg(feature = "testing")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crypto_offload::device::emulator::{Emulator, Loopback, Model};
+use crypto_offload::device::{DeviceEngine, RequestReader, SocketDevice};
+use crypto_offload::engine::{Engine, Health, Kind, RefusedReason};
+use crypto_offload::job::{
+    ChunkOperation, Cipher, Completion, Digest, HashAlgorithm, HashState, Job, JobId, Operation, Seal,
+    SecretKey,
+};
+use crypto_offload::known_answer::known_answers;
+use crypto_offload::software::{SoftwareEngine, aead, hash, run};
+use crypto_offload::testing::{Fault, FaultyEngine};
+use proptest::prelude::*;
+
+const TIME: Duration = Duration::from_secs(5);
+
+/// An engine, and what makes its time go by.
+struct Subject {
+    engine: Box<dyn Engine>,
+    pause: Box<dyn FnMut()>,
+}
+
+impl Subject {
+    fn software() -> Self {
+        Self { engine: Box::new(SoftwareEngine::new().unwrap()), pause: Box::new(|| {}) }
+    }
+
+    /// A test engine that takes three polls over each job.
+    fn slow() -> Self {
+        let (engine, control) = FaultyEngine::new("slow").unwrap();
+        control.set(Fault::Slow(3));
+        Self { engine: Box::new(engine), pause: Box::new(|| {}) }
+    }
+
+    /// The device engine, over the wire, to an emulator on simulated time.
+    fn emulated() -> Self {
+        let emulator = Emulator::new(Model { depth: 4, ..Model::default() }).unwrap();
+        let (transport, control) = Loopback::new(emulator, Instant::now());
+        let clock = control.clone();
+        let engine = DeviceEngine::open(transport, TIME, |_| {
+            clock.advance(Duration::from_micros(1));
+            true
+        });
+        let pause = Box::new(move || control.advance(Duration::from_micros(1)));
+        Self { engine: Box::new(engine.unwrap()), pause }
+    }
+
+    /// The device engine, over a real socket, to an emulator on another thread.
+    fn socket() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("device");
+        serve(path.clone());
+        let transport = SocketDevice::connect(&path).unwrap();
+        let start = Instant::now();
+        let engine = DeviceEngine::open(transport, TIME, |_| {
+            std::thread::yield_now();
+            start.elapsed() < TIME
+        });
+        // The directory lives as long as the subject.
+        let pause = Box::new(move || {
+            let _ = &directory;
+            std::thread::yield_now();
+        });
+        Self { engine: Box::new(engine.unwrap()), pause }
+    }
+
+    fn submit(&mut self, id: u64, operation: Operation) -> Result<(), RefusedReason> {
+        let job = Job { id: JobId(id), deadline: Instant::now() + TIME, operation };
+        self.engine.submit(job).map_err(|refused| refused.reason)
+    }
+
+    fn wait(&mut self) -> Completion {
+        let start = Instant::now();
+        loop {
+            if let Some(completion) = self.engine.poll_completion() {
+                return completion;
+            }
+            assert!(start.elapsed() < 4 * TIME, "no completion");
+            (self.pause)();
+        }
+    }
+}
+
+/// Carries out the requests of one connection.
+fn serve(path: PathBuf) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut emulator = Emulator::new(Model { depth: 4, ..Model::default() }).unwrap();
+        let mut reader = RequestReader::new(8 << 20);
+        let mut space = vec![0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut space) {
+            let mut bytes = &space[..count];
+            while !bytes.is_empty() {
+                if let Some((request, payload)) = reader.handle_bytes(&mut bytes).unwrap() {
+                    let now = Instant::now();
+                    emulator.handle_request(now, &request, &payload);
+                    while let Some(reply) = emulator.poll_reply(now + TIME) {
+                        stream.write_all(&reply).unwrap();
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn subjects() -> Vec<(&'static str, Subject)> {
+    vec![
+        ("software", Subject::software()),
+        ("slow", Subject::slow()),
+        ("emulated", Subject::emulated()),
+        ("socket", Subject::socket()),
+    ]
+}
+
+fn seal(cipher: Cipher) -> Seal {
+    let key = Arc::new(SecretKey::new(vec![7; cipher.key_len()]));
+    Seal { cipher, key, nonce: [1; 12], aad: b"chunk 0".to_vec() }
+}
+
+fn chunk(plain: &[u8]) -> ChunkOperation {
+    let data = aead::seal(&seal(Cipher::Sm4Gcm), plain.to_vec()).unwrap();
+    let before = hash::advance(&HashState::new(HashAlgorithm::Sha256), b"before").unwrap();
+    ChunkOperation {
+        tree_algorithm: HashAlgorithm::Sm3,
+        leaf_prefix: vec![0, 1, 2],
+        expected_leaf: hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], &data]),
+        running: vec![before, HashState::new(HashAlgorithm::Sm3)],
+        seal: Some(seal(Cipher::Sm4Gcm)),
+        data,
+    }
+}
+
+/// Every way a chunk can be wrong, and some in which it is right.
+fn chunks() -> Vec<ChunkOperation> {
+    let sound = chunk(&[9; 1000]);
+    let mut forged = sound.clone();
+    forged.data[5] ^= 1;
+    let mut forged_tag = forged.clone();
+    forged_tag.expected_leaf = hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], &forged.data]);
+    let other_leaf = ChunkOperation { expected_leaf: Digest::new(&[3; 64]).unwrap(), ..sound.clone() };
+    let mut midstate = sound.clone();
+    midstate.running[0].midstate[40] ^= 1;
+    let mut short_key = sound.clone();
+    short_key.seal.as_mut().unwrap().key = Arc::new(SecretKey::new(vec![1; 15]));
+    let clear = ChunkOperation { seal: None, ..sound.clone() };
+    let not_running = ChunkOperation { running: Vec::new(), ..sound.clone() };
+    let leaf = |data: &[u8]| hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], data]);
+    let stump = ChunkOperation { data: vec![1; 15], expected_leaf: leaf(&[1; 15]), ..sound.clone() };
+    let nothing = ChunkOperation { data: Vec::new(), expected_leaf: leaf(&[]), ..clear.clone() };
+    vec![sound, forged, forged_tag, other_leaf, midstate, short_key, clear, not_running, stump, nothing]
+}
+
+#[test]
+fn every_known_question_is_answered_as_published() {
+    for (name, mut subject) in subjects() {
+        let questions = known_answers(subject.engine.capabilities());
+        assert!(questions.len() >= 30, "{name}: {}", questions.len());
+        for (id, question) in (0..).zip(questions) {
+            subject.submit(id, question.operation).unwrap();
+            let completion = subject.wait();
+            assert_eq!((completion.id, completion.result), (JobId(id), question.expected), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_way_a_chunk_can_be_wrong_ends_as_on_the_cpu() {
+    for (name, mut subject) in subjects() {
+        for (id, chunk) in (0..).zip(chunks()) {
+            subject.submit(id, Operation::Chunk(chunk.clone())).unwrap();
+            assert_eq!(subject.wait().result, run(Operation::Chunk(chunk)), "{name}, chunk {id}");
+        }
+    }
+}
+
+#[test]
+fn as_many_jobs_as_claimed_are_taken_and_each_is_completed_once() {
+    for (name, mut subject) in subjects() {
+        let depth = subject.engine.capabilities().depth as u64;
+        for id in 0..depth {
+            subject.submit(id, Operation::Chunk(chunk(&[1; 100]))).unwrap();
+        }
+        assert_eq!(subject.submit(depth, Operation::Chunk(chunk(&[1]))), Err(RefusedReason::Full), "{name}");
+        let mut found: Vec<u64> = (0..depth).map(|_| subject.wait().id.0).collect();
+        found.sort_unstable();
+        assert_eq!(found, (0..depth).collect::<Vec<_>>(), "{name}");
+        assert!(subject.engine.poll_completion().is_none(), "{name}");
+        assert_eq!(subject.engine.health(), Health::Up, "{name}");
+    }
+}
+
+#[test]
+fn a_refused_job_comes_back_as_it_was() {
+    for (name, mut subject) in subjects() {
+        let most = subject.engine.capabilities().max_bytes;
+        let data = vec![6; most + 1];
+        let operation = Operation::Digest { algorithm: HashAlgorithm::Sha256, data };
+        let job = Job { id: JobId(1), deadline: Instant::now(), operation };
+        let refused = subject.engine.submit(job).unwrap_err();
+        assert_eq!(
+            (refused.reason, refused.job.operation.len()),
+            (RefusedReason::Unsupported, most + 1),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_healthy_engine_that_is_asked_to_recover_loses_nothing() {
+    for (name, mut subject) in subjects() {
+        subject.engine.recover();
+        subject.submit(1, Operation::Chunk(chunk(&[1; 100]))).unwrap();
+        assert!(subject.wait().result.is_ok(), "{name}");
+        assert!(!subject.engine.identity().is_empty(), "{name}");
+        let device = subject.engine.capabilities().kind == Kind::Device;
+        assert_eq!(device, name != "software");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// A device over the wire computes what the CPU computes, for any data and at any place in a file.
+    #[test]
+    fn a_device_agrees_with_the_cpu(
+        before in 0_usize..300,
+        plain in prop::collection::vec(any::<u8>(), 0..700),
+        prefix in prop::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let mut subject = Subject::emulated();
+        for (id, algorithm) in [HashAlgorithm::Sha256, HashAlgorithm::Sha512, HashAlgorithm::Sm3].into_iter().enumerate() {
+            for cipher in [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Sm4Gcm] {
+                let data = aead::seal(&seal(cipher), plain.clone()).unwrap();
+                let running = hash::advance(&HashState::new(algorithm), &vec![1; before]).unwrap();
+                let operation = Operation::Chunk(ChunkOperation {
+                    tree_algorithm: algorithm,
+                    expected_leaf: hash::digest(algorithm, &[&prefix, &data]),
+                    leaf_prefix: prefix.clone(),
+                    running: vec![running],
+                    seal: Some(seal(cipher)),
+                    data,
+                });
+                subject.submit(id as u64, operation.clone()).unwrap();
+                prop_assert_eq!(subject.wait().result, run(operation));
+            }
+        }
+    }
+}
