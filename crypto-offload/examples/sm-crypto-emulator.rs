@@ -8,16 +8,12 @@
 //! meet a fault: fail, wrong-tag, wrong-answer, short-write, reorder, drop, stall, die, die-in-reply, garble,
 //! wrong-id, degraded.
 
-use std::collections::VecDeque;
 use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
-use crypto_offload::device::RequestReader;
-use crypto_offload::device::abi::{MAX_AUX, MAX_EXTRA};
 use crypto_offload::device::emulator::{Emulator, EmulatorFault, Model};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -38,57 +34,10 @@ fn main() -> Fallible<()> {
     println!("listening on {path}");
     // One connection at a time: a device has one driver.
     for stream in listener.incoming() {
-        emulator.handle_reset();
-        if let Err(error) = serve(&mut emulator, &stream?, model.max_bytes) {
+        if let Err(error) = emulator.serve(&stream?) {
             eprintln!("connection ended: {error}");
         }
     }
-    Ok(())
-}
-
-/// Carries out the requests of one connection until it ends or the device dies.
-fn serve(emulator: &mut Emulator, mut stream: &UnixStream, max_bytes: usize) -> Fallible<()> {
-    stream.set_nonblocking(true)?;
-    let mut reader = RequestReader::new(max_bytes + MAX_AUX + MAX_EXTRA);
-    let mut replies = VecDeque::new();
-    let mut space = vec![0; 64 * 1024];
-    loop {
-        while let Some(bytes) = emulator.poll_reply(Instant::now()) {
-            replies.extend(bytes);
-        }
-        while !replies.is_empty() {
-            match stream.write(replies.as_slices().0) {
-                Ok(written) => drop(replies.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if emulator.is_dead() {
-            return Err("the device has died, as ordered".into());
-        }
-        match stream.read(&mut space) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                let mut bytes = &space[..count];
-                while !bytes.is_empty() {
-                    if let Some((request, payload)) = reader.handle_bytes(&mut bytes)? {
-                        emulator.handle_request(Instant::now(), &request, &payload);
-                    }
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                wait(stream, !replies.is_empty(), emulator.poll_timeout())?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn wait(stream: &UnixStream, writing: bool, until: Option<Instant>) -> Fallible<()> {
-    let events = if writing { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    let left = left.map(Timespec::try_from).transpose()?;
-    poll(&mut [PollFd::new(stream, events)], left.as_ref())?;
     Ok(())
 }
 

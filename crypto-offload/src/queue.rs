@@ -201,9 +201,12 @@ impl Queue {
 
     /// The engines, in order of preference.
     pub fn engines(&self) -> impl Iterator<Item = EngineReport> {
-        let cpu = self.lanes.iter().find(|lane| lane.kind() == Kind::Software);
-        let reference = cpu.and_then(Lane::costs);
-        self.lanes.iter().map(move |lane| lane.report(reference))
+        self.lanes.iter().map(Lane::report)
+    }
+
+    /// Whether nothing is at any engine, so that only [`Queue::poll_timeout`] brings something new.
+    pub fn is_idle(&self) -> bool {
+        self.is_empty() && self.lanes.iter().all(Lane::is_idle)
     }
 
     /// What becomes readable, or writable where that is `true`, when a device may have an answer.
@@ -235,6 +238,10 @@ impl Queue {
             let hung = failure == JobError::Deadline;
             *(if hung { &mut self.counters.hangs } else { &mut self.counters.failures }) += 1;
             self.retire(now, lane, &failure);
+        }
+        let cpu = self.lanes.iter().find(|lane| lane.kind() == Kind::Software);
+        if let Some(reference) = cpu.and_then(Lane::costs).cloned() {
+            self.lanes.iter_mut().for_each(|lane| lane.compare(&reference));
         }
     }
 

@@ -1,12 +1,13 @@
 //! What every engine must do, whatever is behind it.
 #![cfg(feature = "testing")]
 
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crypto_offload::device::emulator::{Emulator, Loopback, Model};
-use crypto_offload::device::{DeviceEngine, RequestReader, SocketDevice};
+use crypto_offload::device::{DeviceEngine, SocketDevice};
 use crypto_offload::engine::{Engine, Health, Kind, RefusedReason};
 use crypto_offload::job::{
     ChunkOperation, Cipher, Completion, Digest, HashAlgorithm, HashState, Job, JobId, Operation, Seal,
@@ -86,27 +87,12 @@ impl Subject {
     }
 }
 
-/// Carries out the requests of one connection.
+/// Has an emulator listen for one connection.
 fn serve(path: PathBuf) {
-    use std::io::{Read as _, Write as _};
-    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut emulator = Emulator::new(Model { depth: 4, ..Model::default() }).unwrap();
-        let mut reader = RequestReader::new(8 << 20);
-        let mut space = vec![0; 4096];
-        while let Ok(count @ 1..) = stream.read(&mut space) {
-            let mut bytes = &space[..count];
-            while !bytes.is_empty() {
-                if let Some((request, payload)) = reader.handle_bytes(&mut bytes).unwrap() {
-                    let now = Instant::now();
-                    emulator.handle_request(now, &request, &payload);
-                    while let Some(reply) = emulator.poll_reply(now + TIME) {
-                        stream.write_all(&reply).unwrap();
-                    }
-                }
-            }
-        }
+        let (stream, _) = listener.accept().unwrap();
+        Emulator::new(Model { depth: 4, ..Model::default() }).unwrap().serve(&stream).unwrap();
     });
 }
 

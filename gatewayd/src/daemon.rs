@@ -120,7 +120,7 @@ fn start(
     let credentials = ServiceManager::credentials();
     let io = Io {
         cloud: Cloud::new(&config.cloud, credentials.as_deref(), sender.clone())?,
-        crypto: CryptoWorker::start(layout.pin(Role::Crypto, 0), sender.clone())?,
+        crypto: CryptoWorker::start(&config.crypto, layout.pin(Role::Crypto, 0), sender.clone())?,
         store,
         journal,
         mqtt,

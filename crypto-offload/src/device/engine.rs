@@ -232,7 +232,8 @@ impl<T: Transport> Engine for DeviceEngine<T> {
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.transport.fd()
+        // A device that is gone would be readable for ever.
+        if self.is_down() { None } else { self.transport.fd() }
     }
 
     fn wants_write(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::calibrate::{Bench, Clock};
-use super::cost::Costs;
+use super::cost::{Class, Costs};
 use super::report::{EngineReport, EngineState};
 use crate::engine::{Engine, Health, Kind, Refused};
 use crate::job::{Job, JobError, JobId, Operation, Outcome};
@@ -27,6 +27,8 @@ pub(super) struct Lane {
     on_trial: u32,
     /// As measured since the engine last came into use.
     costs: Option<Costs>,
+    /// Against the CPU, from the same measurement.
+    crossovers: Vec<(Class, Option<usize>)>,
     /// Why the device is, or was last, out of use.
     reason: Option<JobError>,
     jobs: u64,
@@ -88,6 +90,7 @@ impl Lane {
             failures_in_a_row: 0,
             on_trial: 0,
             costs: None,
+            crossovers: Vec::new(),
             reason: None,
             jobs: 0,
             fallbacks: 0,
@@ -189,6 +192,7 @@ impl Lane {
         if passed == Some(true) {
             self.state = State::InUse;
             self.costs = None;
+            self.crossovers.clear();
             self.on_trial = if self.failures_in_a_row > 0 { GOOD_ANSWERS } else { 0 };
         }
         Some(Answer::Probation { passed })
@@ -239,17 +243,24 @@ impl Lane {
         self.fallbacks += 1;
     }
 
-    /// `reference` is the costs of the CPU, which crossovers are told against.
-    pub(super) fn report(&self, reference: Option<&Costs>) -> EngineReport {
+    /// Compares with the CPU, whose costs are `reference`.
+    pub(super) fn compare(&mut self, reference: &Costs) {
+        if self.kind() == Kind::Device {
+            self.crossovers = self.costs.as_ref().map_or_else(Vec::new, |costs| costs.crossovers(reference));
+        }
+    }
+
+    /// Whether nothing is at the engine that it could answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && !matches!(self.state, State::Probation { .. })
+    }
+
+    pub(super) fn report(&self) -> EngineReport {
         let state = match self.state {
             State::InUse if self.is_on_trial() => EngineState::Degraded,
             State::InUse => EngineState::Up,
             State::Down { .. } => EngineState::Down,
             State::Probation { .. } => EngineState::Probation,
-        };
-        let crossovers = match (&self.costs, reference) {
-            (Some(costs), Some(reference)) if self.kind() == Kind::Device => costs.crossovers(reference),
-            _ => Vec::new(),
         };
         EngineReport {
             name: self.engine.capabilities().name,
@@ -261,7 +272,7 @@ impl Lane {
             in_flight: self.in_flight.len(),
             jobs: self.jobs,
             fallbacks: self.fallbacks,
-            crossovers,
+            crossovers: self.crossovers.clone(),
         }
     }
 

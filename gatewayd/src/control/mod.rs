@@ -4,7 +4,9 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::status::{BrokerStatus, CampaignStatus, EcuStatus, Status, WorkerStatus};
+pub use self::status::{
+    BrokerStatus, CampaignStatus, CryptoStatus, EcuStatus, EngineStatus, Status, WorkerStatus,
+};
 
 /// The longest request line in bytes.
 pub const MAX_REQUEST: usize = 4096;

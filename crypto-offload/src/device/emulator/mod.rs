@@ -1,11 +1,12 @@
 //! A coprocessor in software, with a latency, a bandwidth, and faults to order.
 //!
-//! [`Emulator`] has no clock and no socket. [`loopback`](Loopback) puts it behind a transport on simulated time; the
-//! example `sm-crypto-emulator` behind a Unix socket.
+//! [`Emulator`] itself has no clock and no socket. [`Loopback`] puts it behind a transport on simulated time,
+//! [`Emulator::serve`] behind a Unix socket; the example `sm-crypto-emulator` is that as a program.
 
 mod compute;
 mod fault;
 mod loopback;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use self::fault::EmulatorFault;
 use self::fault::Faults;
 pub use self::loopback::{Control, Loopback};
+pub use self::serve::ServeError;
 use super::abi::{Capability, Reply, Request, Status};
 use crate::engine::Engine as _;
 use crate::software::{KnownAnswerFailed, SoftwareEngine};
