@@ -28,19 +28,22 @@ struct Subject {
 
 impl Subject {
     fn software() -> Self {
-        Self { engine: Box::new(SoftwareEngine::new().unwrap()), pause: Box::new(|| {}) }
+        Self {
+            engine: Box::new(SoftwareEngine::new().expect("a sound build and test")),
+            pause: Box::new(|| {}),
+        }
     }
 
     /// A test engine that takes three polls over each job.
     fn slow() -> Self {
-        let (engine, control) = FaultyEngine::new("slow").unwrap();
+        let (engine, control) = FaultyEngine::new("slow").expect("a sound build and test");
         control.set(Fault::Slow(3));
         Self { engine: Box::new(engine), pause: Box::new(|| {}) }
     }
 
     /// The device engine, over the wire, to an emulator on simulated time.
     fn emulated() -> Self {
-        let emulator = Emulator::new(Model { depth: 4, ..Model::default() }).unwrap();
+        let emulator = Emulator::new(Model { depth: 4, ..Model::default() }).expect("a sound build and test");
         let (transport, control) = Loopback::new(emulator, Instant::now());
         let clock = control.clone();
         let engine = DeviceEngine::open(transport, TIME, |_| {
@@ -48,15 +51,15 @@ impl Subject {
             true
         });
         let pause = Box::new(move || control.advance(Duration::from_micros(1)));
-        Self { engine: Box::new(engine.unwrap()), pause }
+        Self { engine: Box::new(engine.expect("a sound build and test")), pause }
     }
 
     /// The device engine, over a real socket, to an emulator on another thread.
     fn socket() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a sound build and test");
         let path = directory.path().join("device");
         serve(path.clone());
-        let transport = SocketDevice::connect(&path).unwrap();
+        let transport = SocketDevice::connect(&path).expect("a sound build and test");
         let start = Instant::now();
         let engine = DeviceEngine::open(transport, TIME, |_| {
             std::thread::yield_now();
@@ -67,7 +70,7 @@ impl Subject {
             let _ = &directory;
             std::thread::yield_now();
         });
-        Self { engine: Box::new(engine.unwrap()), pause }
+        Self { engine: Box::new(engine.expect("a sound build and test")), pause }
     }
 
     fn submit(&mut self, id: u64, operation: Operation) -> Result<(), RefusedReason> {
@@ -89,10 +92,13 @@ impl Subject {
 
 /// Has an emulator listen for one connection.
 fn serve(path: PathBuf) {
-    let listener = UnixListener::bind(path).unwrap();
+    let listener = UnixListener::bind(path).expect("a sound build and test");
     std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        Emulator::new(Model { depth: 4, ..Model::default() }).unwrap().serve(&stream).unwrap();
+        let (stream, _) = listener.accept().expect("a sound build and test");
+        Emulator::new(Model { depth: 4, ..Model::default() })
+            .expect("a sound build and test")
+            .serve(&stream)
+            .expect("a sound build and test");
     });
 }
 
@@ -111,8 +117,9 @@ fn seal(cipher: Cipher) -> Seal {
 }
 
 fn chunk(plain: &[u8]) -> ChunkOperation {
-    let data = aead::seal(&seal(Cipher::Sm4Gcm), plain.to_vec()).unwrap();
-    let before = hash::advance(&HashState::new(HashAlgorithm::Sha256), b"before").unwrap();
+    let data = aead::seal(&seal(Cipher::Sm4Gcm), plain.to_vec()).expect("a sound build and test");
+    let before =
+        hash::advance(&HashState::new(HashAlgorithm::Sha256), b"before").expect("a sound build and test");
     ChunkOperation {
         tree_algorithm: HashAlgorithm::Sm3,
         leaf_prefix: vec![0, 1, 2],
@@ -130,11 +137,14 @@ fn chunks() -> Vec<ChunkOperation> {
     forged.data[5] ^= 1;
     let mut forged_tag = forged.clone();
     forged_tag.expected_leaf = hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], &forged.data]);
-    let other_leaf = ChunkOperation { expected_leaf: Digest::new(&[3; 64]).unwrap(), ..sound.clone() };
+    let other_leaf = ChunkOperation {
+        expected_leaf: Digest::new(&[3; 64]).expect("a sound build and test"),
+        ..sound.clone()
+    };
     let mut midstate = sound.clone();
     midstate.running[0].midstate[40] ^= 1;
     let mut short_key = sound.clone();
-    short_key.seal.as_mut().unwrap().key = Arc::new(SecretKey::new(vec![1; 15]));
+    short_key.seal.as_mut().expect("a sound build and test").key = Arc::new(SecretKey::new(vec![1; 15]));
     let clear = ChunkOperation { seal: None, ..sound.clone() };
     let not_running = ChunkOperation { running: Vec::new(), ..sound.clone() };
     let leaf = |data: &[u8]| hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], data]);

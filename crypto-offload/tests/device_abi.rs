@@ -29,11 +29,11 @@ fn request() -> Request {
 }
 
 fn u32_at(record: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes(record[at..at + 4].try_into().unwrap())
+    u32::from_ne_bytes(record[at..at + 4].try_into().expect("four bytes"))
 }
 
 fn u64_at(record: &[u8], at: usize) -> u64 {
-    u64::from_ne_bytes(record[at..at + 8].try_into().unwrap())
+    u64::from_ne_bytes(record[at..at + 8].try_into().expect("eight bytes"))
 }
 
 #[test]
@@ -131,9 +131,11 @@ fn asked(lens: &[usize]) -> ReplyReader {
     for (id, &out_len) in (0..).zip(lens) {
         let mut request = Request::new(id, Operation::Digest, 1);
         request.out_len = out_len;
-        reader.push(&request, Buffers { output: vec![0; out_len], ..Buffers::default() }).unwrap();
+        reader
+            .push(&request, Buffers { output: vec![0; out_len], ..Buffers::default() })
+            .expect("buffers that fit");
     }
-    reader.write_to(&mut |bytes| Ok(bytes.len())).unwrap();
+    reader.write_to(&mut |bytes| Ok(bytes.len())).expect("a stream that takes everything");
     reader
 }
 

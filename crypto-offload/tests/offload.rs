@@ -35,16 +35,20 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits, model: Model) -> Self {
-        let emulator = Emulator::new(model).unwrap();
+        let emulator = Emulator::new(model).expect("a sound build and test");
         let (transport, device) = Loopback::new(emulator, Instant::now());
         let clock = device.clone();
         let engine = DeviceEngine::open(transport, limits.patience, |_| {
             clock.advance(US);
             true
         });
-        let cpu =
-            TimedCpu { engine: SoftwareEngine::new().unwrap(), time: device.clone(), sizes: VecDeque::new() };
-        let engines: Vec<Box<dyn Engine>> = vec![Box::new(engine.unwrap()), Box::new(cpu)];
+        let cpu = TimedCpu {
+            engine: SoftwareEngine::new().expect("a sound build and test"),
+            time: device.clone(),
+            sizes: VecDeque::new(),
+        };
+        let engines: Vec<Box<dyn Engine>> =
+            vec![Box::new(engine.expect("a sound build and test")), Box::new(cpu)];
         Self { queue: Queue::new(limits, engines), device }
     }
 
@@ -61,7 +65,7 @@ impl Bench {
     }
 
     fn state(&self) -> EngineState {
-        self.queue.engines().next().map(|engine| engine.state).unwrap()
+        self.queue.engines().next().map(|engine| engine.state).expect("a sound build and test")
     }
 
     /// Requests that the device has seen, and so the number of the next one.
@@ -77,7 +81,7 @@ impl Bench {
     fn submit(&mut self, id: u64, operation: Operation) {
         let now = self.now();
         let job = Job { id: JobId(id), deadline: now + 1000 * MS, operation };
-        self.queue.submit(now, job).unwrap();
+        self.queue.submit(now, job).expect("a sound build and test");
     }
 
     /// Lets time pass until there is a completion, at most to `end`.
@@ -154,11 +158,12 @@ fn digest(len: usize) -> Operation {
 
 /// A file in sealed chunks: what it holds, and the chunks.
 fn file() -> (Vec<u8>, Vec<ChunkOperation>) {
-    let plain: Vec<u8> = (0..CHUNK * CHUNKS).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let plain: Vec<u8> =
+        (0..CHUNK * CHUNKS).map(|at| u8::try_from(at % 251).expect("a sound build and test")).collect();
     let key = Arc::new(SecretKey::new(vec![7; 16]));
     let chunks = plain.chunks(CHUNK).zip(0_u8..).map(|(plain, at)| {
         let seal = Seal { cipher: Cipher::Sm4Gcm, key: Arc::clone(&key), nonce: [at; 12], aad: vec![at] };
-        let data = aead::seal(&seal, plain.to_vec()).unwrap();
+        let data = aead::seal(&seal, plain.to_vec()).expect("a sound build and test");
         ChunkOperation {
             tree_algorithm: HashAlgorithm::Sm3,
             leaf_prefix: vec![at],
@@ -198,7 +203,7 @@ fn stream(bench: &mut Bench, chunks: &[ChunkOperation]) -> (Vec<u8>, u64, Digest
         }
     }
     assert!(bench.queue.is_empty());
-    (plain, states[0].hashed, hash::finish(&states[0]).unwrap())
+    (plain, states[0].hashed, hash::finish(&states[0]).expect("a sound build and test"))
 }
 
 fn whole(chunks: &[ChunkOperation]) -> (u64, Digest) {
