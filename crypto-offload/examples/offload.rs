@@ -5,7 +5,8 @@
 //! The coprocessor is the emulator on simulated time: 10 us and 400 MB/s, and a faster one, since a fast CPU never has
 //! a reason to ask the first. The CPU's work is real, and the simulated time moves on by the CPU time that it took. The
 //! queue measures both by itself at first. Then, for each size, both engines are measured apart, and the figure is the
-//! time at the engine that the queue chooses, divided by the time at the better one: the worst over all sizes.
+//! time at the engine that the queue chooses, divided by the time at the better one: the worst over all sizes. All of
+//! that happens five times, and the median counts, since a machine whose speed changes in between makes any choice wrong.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const GOAL: f64 = 1.05;
 /// Of so many samples the best counts: whatever else the machine does can only make one slower, and the simulated device
 /// does not vary.
 const SAMPLES: usize = 25;
+/// Of so many rounds the median counts.
+const ROUNDS: usize = 5;
 const US: Duration = Duration::from_micros(1);
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -38,11 +41,29 @@ fn main() -> Fallible<()> {
     for (name, megabytes) in [("400MBs", 400), ("4GBs", 4000)] {
         let model = Model { bytes_per_second: megabytes * 1_000_000, ..Model::default() };
         println!("# device: 10 us + {name}");
-        let mut bench = Bench::new(model)?;
         for class in classes {
-            bench.report(name, class)?;
+            report(model, name, class)?;
         }
     }
+    Ok(())
+}
+
+fn report(model: Model, device: &str, class: Class) -> Fallible<()> {
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut bench = Bench::new(model)?;
+        let (worst, bytes) = bench.worst(class)?;
+        rounds.push((worst, bytes, bench.crossover(class)));
+    }
+    rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (worst, bytes, crossover) = &rounds[ROUNDS / 2];
+    let verdict = if *worst <= GOAL { "ok" } else { "MISSED" };
+    println!(
+        "figure offload-{device}-{} {worst:.3} times the better engine (worst at {bytes} B; offloaded {crossover}; \
+         worst round {:.3}) goal <= {GOAL} {verdict}",
+        class.name(),
+        rounds[ROUNDS - 1].0
+    );
     Ok(())
 }
 
@@ -74,25 +95,26 @@ impl Bench {
         Ok(Self { queue, time, cpu, device, device_time })
     }
 
-    fn report(&mut self, device: &str, class: Class) -> Fallible<()> {
-        let engine = self.queue.engines().next().ok_or("there is a device")?;
-        let crossover = engine.crossovers.iter().find(|(it, _)| *it == class).and_then(|(_, bytes)| *bytes);
-        let crossover = crossover.map_or_else(|| "never".to_owned(), |bytes| format!("from {bytes} B on"));
-        let (mut worst, mut worst_at, mut bytes) = (1.0_f64, 64, 64);
+    /// The worst ratio, and the size at which it was.
+    fn worst(&mut self, class: Class) -> Fallible<(f64, usize)> {
+        let (mut worst, mut bytes) = ((1.0_f64, 64), 64);
         while bytes <= 1 << 20 {
             let ratio = self.ratio(class, bytes)?;
-            if ratio > worst {
-                (worst, worst_at) = (ratio, bytes);
+            if ratio > worst.0 {
+                worst = (ratio, bytes);
             }
-            bytes = (bytes * 5).div_ceil(4);
+            bytes = (bytes * 4).div_ceil(3);
         }
-        let verdict = if worst <= GOAL { "ok" } else { "MISSED" };
-        println!(
-            "figure offload-{device}-{} {worst:.3} times the better engine (worst at {worst_at} B; offloaded \
-             {crossover}) goal <= {GOAL} {verdict}",
-            class.name()
-        );
-        Ok(())
+        Ok(worst)
+    }
+
+    fn crossover(&self, class: Class) -> String {
+        let device = self.queue.engines().next();
+        let crossovers = device.map(|engine| engine.crossovers).unwrap_or_default();
+        match crossovers.iter().find(|(it, _)| *it == class) {
+            Some((_, Some(bytes))) => format!("from {bytes} B on"),
+            _ => "never".to_owned(),
+        }
     }
 
     /// Time at the engine that the queue chooses, over time at the better one.

@@ -1,6 +1,9 @@
 //! What every engine must do, whatever is behind it.
 #![cfg(feature = "testing")]
 
+#[cfg(feature = "pkcs11")]
+mod softhsm;
+
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crypto_offload::device::emulator::{Emulator, Loopback, Model};
 use crypto_offload::device::{DeviceEngine, SocketDevice};
-use crypto_offload::engine::{Engine, Health, Kind, RefusedReason};
+use crypto_offload::engine::{Capabilities, Engine, Health, Kind, RefusedReason};
 use crypto_offload::job::{
     ChunkOperation, Cipher, Completion, Digest, HashAlgorithm, HashState, Job, JobId, Operation, Seal,
     SecretKey,
@@ -102,7 +105,30 @@ fn serve(path: PathBuf) {
     });
 }
 
+/// A token, in the run that has one.
+#[cfg(feature = "pkcs11")]
+fn token() -> Option<Subject> {
+    use crypto_offload::pkcs11::{Module, Pkcs11Engine};
+    let library = std::env::var_os(softhsm::LIBRARY)?;
+    let module = Module::load(library.as_ref()).expect("a library");
+    let token = module.open(softhsm::LABEL, &softhsm::PIN.to_owned().into()).expect("a token");
+    let engine = Pkcs11Engine::new(token).expect("a thread");
+    Some(Subject { engine: Box::new(engine), pause: Box::new(std::thread::yield_now) })
+}
+
+#[cfg(feature = "pkcs11")]
+#[test]
+fn a_token_passes_the_suite_too() {
+    if std::env::var_os(softhsm::LIBRARY).is_none() {
+        softhsm::run_again_with_a_token("a_token_passes_the_suite_too");
+    }
+}
+
 fn subjects() -> Vec<(&'static str, Subject)> {
+    #[cfg(feature = "pkcs11")]
+    if let Some(subject) = token() {
+        return vec![("pkcs11", subject)];
+    }
     vec![
         ("software", Subject::software()),
         ("slow", Subject::slow()),
@@ -116,38 +142,41 @@ fn seal(cipher: Cipher) -> Seal {
     Seal { cipher, key, nonce: [1; 12], aad: b"chunk 0".to_vec() }
 }
 
-fn chunk(plain: &[u8]) -> ChunkOperation {
-    let data = aead::seal(&seal(Cipher::Sm4Gcm), plain.to_vec()).expect("a sound build and test");
-    let before =
-        hash::advance(&HashState::new(HashAlgorithm::Sha256), b"before").expect("a sound build and test");
-    ChunkOperation {
-        tree_algorithm: HashAlgorithm::Sm3,
-        leaf_prefix: vec![0, 1, 2],
-        expected_leaf: hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], &data]),
-        running: vec![before, HashState::new(HashAlgorithm::Sm3)],
-        seal: Some(seal(Cipher::Sm4Gcm)),
-        data,
+/// A chunk of what the engine can do: the last of its hash functions and ciphers, and midstates if it takes them.
+fn chunk(engine: &Capabilities, plain: &[u8]) -> ChunkOperation {
+    let cipher = engine.ciphers.last().copied().expect("a cipher");
+    let tree_algorithm = engine.hashes.last().copied().expect("a hash function");
+    let data = aead::seal(&seal(cipher), plain.to_vec()).expect("a key of the right length");
+    let mut running = Vec::new();
+    if engine.midstates {
+        let before = hash::advance(&HashState::new(HashAlgorithm::Sha256), b"before");
+        running = vec![before.expect("a state"), HashState::new(HashAlgorithm::Sm3)];
     }
+    let expected_leaf = hash::digest(tree_algorithm, &[&[0, 1, 2], &data]);
+    let seal = Some(seal(cipher));
+    ChunkOperation { tree_algorithm, leaf_prefix: vec![0, 1, 2], expected_leaf, running, seal, data }
 }
 
 /// Every way a chunk can be wrong, and some in which it is right.
-fn chunks() -> Vec<ChunkOperation> {
-    let sound = chunk(&[9; 1000]);
+fn chunks(engine: &Capabilities) -> Vec<ChunkOperation> {
+    let sound = chunk(engine, &[9; 1000]);
+    let leaf = |data: &[u8]| hash::digest(sound.tree_algorithm, &[&[0, 1, 2], data]);
     let mut forged = sound.clone();
     forged.data[5] ^= 1;
     let mut forged_tag = forged.clone();
-    forged_tag.expected_leaf = hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], &forged.data]);
-    let other_leaf = ChunkOperation {
-        expected_leaf: Digest::new(&[3; 64]).expect("a sound build and test"),
-        ..sound.clone()
-    };
+    forged_tag.expected_leaf = leaf(&forged.data);
+    let other_leaf =
+        ChunkOperation { expected_leaf: Digest::new(&[3; 64]).expect("64 bytes"), ..sound.clone() };
     let mut midstate = sound.clone();
-    midstate.running[0].midstate[40] ^= 1;
+    if let Some(state) = midstate.running.first_mut() {
+        state.midstate[40] ^= 1;
+    }
     let mut short_key = sound.clone();
-    short_key.seal.as_mut().expect("a sound build and test").key = Arc::new(SecretKey::new(vec![1; 15]));
+    if let Some(seal) = &mut short_key.seal {
+        seal.key = Arc::new(SecretKey::new(vec![1; 15]));
+    }
     let clear = ChunkOperation { seal: None, ..sound.clone() };
     let not_running = ChunkOperation { running: Vec::new(), ..sound.clone() };
-    let leaf = |data: &[u8]| hash::digest(HashAlgorithm::Sm3, &[&[0, 1, 2], data]);
     let stump = ChunkOperation { data: vec![1; 15], expected_leaf: leaf(&[1; 15]), ..sound.clone() };
     let nothing = ChunkOperation { data: Vec::new(), expected_leaf: leaf(&[]), ..clear.clone() };
     vec![sound, forged, forged_tag, other_leaf, midstate, short_key, clear, not_running, stump, nothing]
@@ -157,7 +186,7 @@ fn chunks() -> Vec<ChunkOperation> {
 fn every_known_question_is_answered_as_published() {
     for (name, mut subject) in subjects() {
         let questions = known_answers(subject.engine.capabilities());
-        assert!(questions.len() >= 30, "{name}: {}", questions.len());
+        assert!(questions.len() >= 14, "{name}: {}", questions.len());
         for (id, question) in (0..).zip(questions) {
             subject.submit(id, question.operation).unwrap();
             let completion = subject.wait();
@@ -169,7 +198,8 @@ fn every_known_question_is_answered_as_published() {
 #[test]
 fn every_way_a_chunk_can_be_wrong_ends_as_on_the_cpu() {
     for (name, mut subject) in subjects() {
-        for (id, chunk) in (0..).zip(chunks()) {
+        let capabilities = subject.engine.capabilities().clone();
+        for (id, chunk) in (0..).zip(chunks(&capabilities)) {
             subject.submit(id, Operation::Chunk(chunk.clone())).unwrap();
             assert_eq!(subject.wait().result, run(Operation::Chunk(chunk)), "{name}, chunk {id}");
         }
@@ -179,11 +209,16 @@ fn every_way_a_chunk_can_be_wrong_ends_as_on_the_cpu() {
 #[test]
 fn as_many_jobs_as_claimed_are_taken_and_each_is_completed_once() {
     for (name, mut subject) in subjects() {
-        let depth = subject.engine.capabilities().depth as u64;
+        let capabilities = subject.engine.capabilities().clone();
+        let depth = capabilities.depth as u64;
         for id in 0..depth {
-            subject.submit(id, Operation::Chunk(chunk(&[1; 100]))).unwrap();
+            subject.submit(id, Operation::Chunk(chunk(&capabilities, &[1; 100]))).unwrap();
         }
-        assert_eq!(subject.submit(depth, Operation::Chunk(chunk(&[1]))), Err(RefusedReason::Full), "{name}");
+        assert_eq!(
+            subject.submit(depth, Operation::Chunk(chunk(&capabilities, &[1]))),
+            Err(RefusedReason::Full),
+            "{name}"
+        );
         let mut found: Vec<u64> = (0..depth).map(|_| subject.wait().id.0).collect();
         found.sort_unstable();
         assert_eq!(found, (0..depth).collect::<Vec<_>>(), "{name}");
@@ -211,8 +246,9 @@ fn a_refused_job_comes_back_as_it_was() {
 #[test]
 fn a_healthy_engine_that_is_asked_to_recover_loses_nothing() {
     for (name, mut subject) in subjects() {
+        let capabilities = subject.engine.capabilities().clone();
         subject.engine.recover();
-        subject.submit(1, Operation::Chunk(chunk(&[1; 100]))).unwrap();
+        subject.submit(1, Operation::Chunk(chunk(&capabilities, &[1; 100]))).unwrap();
         assert!(subject.wait().result.is_ok(), "{name}");
         assert!(!subject.engine.identity().is_empty(), "{name}");
         let device = subject.engine.capabilities().kind == Kind::Device;

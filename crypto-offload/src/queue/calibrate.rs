@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cost::{Class, Costs, Curve};
+use super::cost::{Class, Costs};
 use crate::engine::{Capabilities, Engine, Kind};
-use crate::job::{Job, JobError, JobId, Operation, Seal, SecretKey};
+use crate::job::{Job, JobError, JobId, Operation, Outcome, Seal, SecretKey, Verdict};
 use crate::known_answer::known_answers;
 use crate::software::aead;
 
@@ -45,66 +45,32 @@ pub(super) struct Bench<'a, 'b> {
 }
 
 impl Bench<'_, '_> {
-    /// Measures everything that the engine can do.
+    /// Measures everything that the engine can do. All questions take turns, so that a slow spell of the machine hits
+    /// them alike.
     ///
     /// # Errors
     /// What the engine did instead of answering.
     pub(super) fn costs(&mut self) -> Result<Costs, JobError> {
-        let capabilities = self.engine.capabilities().clone();
-        let mut costs = Costs::default();
-        for &algorithm in &capabilities.hashes {
-            let operation = |bytes| Operation::Digest { algorithm, data: vec![0x5a; bytes] };
-            costs.0.insert(Class::Hash(algorithm), self.curve(&capabilities, operation)?);
+        let questions = questions(self.engine.capabilities());
+        let mut samples = vec![[Duration::ZERO; SAMPLES]; questions.len()];
+        for (_, operation) in &questions {
+            self.time(operation.clone())?;
         }
-        for &cipher in &capabilities.ciphers {
-            let key = Arc::new(SecretKey::new(vec![0x5a; cipher.key_len()]));
-            let seal = Seal { cipher, key, nonce: [0; 12], aad: vec![0; 31] };
-            let operation = |bytes| {
-                let plain = vec![0x5a; bytes];
-                let data = aead::seal(&seal, plain).unwrap_or_default();
-                Operation::Open { seal: seal.clone(), data }
-            };
-            costs.0.insert(Class::Open(cipher), self.curve(&capabilities, operation)?);
-        }
-        for question in known_answers(&capabilities) {
-            if let Operation::VerifySignature { key, .. } = &question.operation
-                && !costs.0.contains_key(&Class::Verify(key.scheme))
-            {
-                let class = Class::Verify(key.scheme);
-                let mut curve = Curve::default();
-                curve.add(question.operation.len(), self.typical(&question.operation)?);
-                costs.0.insert(class, curve);
+        for turn in 0..SAMPLES {
+            for ((_, operation), samples) in questions.iter().zip(&mut samples) {
+                samples[turn] = self.time(operation.clone())?;
             }
+        }
+        let typical = match self.engine.capabilities().kind {
+            Kind::Software => 0,
+            Kind::Device => SAMPLES / 2,
+        };
+        let mut costs = Costs::default();
+        for ((class, operation), mut samples) in questions.into_iter().zip(samples) {
+            samples.sort_unstable();
+            costs.0.entry(class).or_default().add(operation.len(), samples[typical]);
         }
         Ok(costs)
-    }
-
-    fn curve(
-        &mut self,
-        capabilities: &Capabilities,
-        operation: impl Fn(usize) -> Operation,
-    ) -> Result<Curve, JobError> {
-        let mut curve = Curve::default();
-        for bytes in SIZES {
-            let operation = operation(bytes);
-            if capabilities.supports(&operation) {
-                curve.add(operation.len(), self.typical(&operation)?);
-            }
-        }
-        Ok(curve)
-    }
-
-    fn typical(&mut self, operation: &Operation) -> Result<Duration, JobError> {
-        self.time(operation.clone())?;
-        let mut samples = [Duration::ZERO; SAMPLES];
-        for sample in &mut samples {
-            *sample = self.time(operation.clone())?;
-        }
-        samples.sort_unstable();
-        Ok(match self.engine.capabilities().kind {
-            Kind::Software => samples[0],
-            Kind::Device => samples[SAMPLES / 2],
-        })
     }
 
     fn time(&mut self, operation: Operation) -> Result<Duration, JobError> {
@@ -126,4 +92,31 @@ impl Bench<'_, '_> {
             }
         }
     }
+}
+
+/// What is measured: each hash and cipher at each size that the engine takes, each signature scheme once.
+fn questions(capabilities: &Capabilities) -> Vec<(Class, Operation)> {
+    let mut questions = Vec::new();
+    for bytes in SIZES {
+        for &algorithm in &capabilities.hashes {
+            questions
+                .push((Class::Hash(algorithm), Operation::Digest { algorithm, data: vec![0x5a; bytes] }));
+        }
+        for &cipher in &capabilities.ciphers {
+            let key = Arc::new(SecretKey::new(vec![0x5a; cipher.key_len()]));
+            let seal = Seal { cipher, key, nonce: [0; 12], aad: vec![0; 31] };
+            if let Ok(data) = aead::seal(&seal, vec![0x5a; bytes]) {
+                questions.push((Class::Open(cipher), Operation::Open { seal, data }));
+            }
+        }
+    }
+    questions.retain(|(_, operation)| capabilities.supports(operation));
+    for question in known_answers(capabilities) {
+        if let Operation::VerifySignature { key, .. } = &question.operation
+            && question.expected == Ok(Outcome::Signature(Verdict::Valid))
+        {
+            questions.push((Class::Verify(key.scheme), question.operation));
+        }
+    }
+    questions
 }
