@@ -9,7 +9,7 @@ SEED ?= 1
 ARGS ?=
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what building needs and this machine lacks (Debian, Ubuntu)
 	@scripts/setup
@@ -18,7 +18,8 @@ demo: setup ## The whole product in one terminal; ARGS="--package FILE", ARGS="-
 	$(CARGO) build --release --locked -p gatewayd --bins --example demo
 	@"$${CARGO_TARGET_DIR:-target}"/release/examples/demo $(ARGS)
 
-test: setup ## Every test and every documented example, with counts
+test: ## Every test and every documented example, with counts; under a real systemd in a container where this is root
+	@scripts/setup tests
 	@scripts/test
 
 fmt: ## Format the sources
@@ -43,17 +44,33 @@ sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes 
 sweep-engines: ## Chunk streams over a coprocessor that fails at COUNT=200 points, from SEED on
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p crypto-offload --features testing --test offload -- --nocapture a_sweep
 
-bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit
-	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+test-nspawn: ## The shipped units and binaries under a real systemd in a container: life, sandbox, a short soak
+	@tests/nspawn/run suite
 
-bench-crypto: ## Chunks: hash, tree and decryption on one core, against the libraries alone
+soak-restart: COUNT = 1000
+soak-restart: ## COUNT=1000 restarts, kills and aborts of the real service under load; what was lost, how long it was away
+	@tests/nspawn/run soak $(COUNT)
+
+sweep-bus: COUNT = 10000
+sweep-bus: ## One-ECU programmings with COUNT=10000 seeds from SEED on, random faults on bus and ECU, simulated time
+	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test sweep_bus -- --nocapture
+
+bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit; eight buses at once
+	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+	@$(CARGO) run --quiet --release --locked -p gateway-tests --example buses
+
+bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
 
 bench-offload: ## Whether jobs go to the engine that does them first, at every size
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features testing --example offload
 
+bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
+
 bench-ct: ## Whether the time of what touches a secret depends on it
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
 bench-telemetry: ## Telemetry: bytes per sample
@@ -65,15 +82,26 @@ fuzz: ## Every fuzz target for SECONDS=60 each
 fuzz-smoke: ## Every fuzz target for ten seconds
 	@scripts/fuzz 10
 
-check-yocto: ## The layer against the tree: crates, licences, units
+check-yocto: ## The Yocto layer against the tree; with OE_CORE= BITBAKE= also against bitbake
 	@scripts/check-yocto
 
 check-units: ## The systemd units: verify, exposure score
 	@scripts/check-units
 
+deb: setup ## The Debian packages in target/deb; ARCH=arm64 builds them for that processor
+	@packaging/deb/build $(ARCH)
+
+test-vm: setup ## The daemon as a service on a virtual vehicle computer with real CAN sockets; ARCH=aarch64
+	@tests/vm/run $(ARCH)
+
+vm-shell: setup ## That machine with a campaign waiting, for looking around; ARCH=aarch64
+	@tests/vm/run --shell $(ARCH)
+
+test-aarch64: setup ## The libraries' tests, cross-built for aarch64, under user-mode emulation
+	@scripts/test-aarch64
+
 ci: ## What CI runs
 	@.ci/run
 
-.PHONY: help setup demo test fmt lint doc deny sweep-crash sweep-engines bench-canfd bench-crypto bench-offload bench-ct \
-	bench-telemetry fuzz fuzz-smoke \
-	check-yocto check-units ci
+# Every target is a question, none a file.
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*## / { print $$1 }' $(MAKEFILE_LIST))

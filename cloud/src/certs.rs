@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crypto_offload::certificate::{self, CertificateError, Issuer as SmIssuer, Template, Usage};
+use crypto_offload::job::SignatureScheme;
+use crypto_offload::signing::{SigningError, SigningKey};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
@@ -43,6 +46,12 @@ pub enum CertsError {
     /// The cryptographic library failed.
     #[error("cannot make a certificate: {0}")]
     Generate(#[from] rcgen::Error),
+    /// Our own certificates could not be made.
+    #[error("cannot make an SM2 certificate: {0}")]
+    Sm(#[from] CertificateError),
+    /// Our own keys could not be made.
+    #[error("cannot make an SM2 key: {0}")]
+    SmKey(#[from] SigningError),
     /// The file system's.
     #[error(transparent)]
     File(#[from] FileError),
@@ -78,6 +87,18 @@ impl CertificateFiles {
         }
     }
 
+    /// The names of the files with SM2 keys.
+    pub fn sm_below(dir: &Path) -> Self {
+        Self {
+            ca: dir.join("sm-ca.pem"),
+            ca_key: dir.join("sm-ca.key"),
+            server: dir.join("sm-server.pem"),
+            server_key: dir.join("sm-server.key"),
+            gateway: dir.join("sm-gateway.pem"),
+            gateway_key: dir.join("sm-gateway.key"),
+        }
+    }
+
     fn all(&self) -> [&PathBuf; 6] {
         [&self.ca, &self.ca_key, &self.server, &self.server_key, &self.gateway, &self.gateway_key]
     }
@@ -89,22 +110,8 @@ impl CertificateFiles {
 /// # Errors
 /// [`CertsError`]; nothing that exists is replaced.
 pub fn issue(dir: &Path, names: &[String], validity: Duration) -> Result<CertificateFiles, CertsError> {
-    if names.is_empty() {
-        return Err(CertsError::NoNames);
-    }
-    if validity < Duration::from_secs(86_400) || validity > MAX_VALIDITY {
-        return Err(CertsError::Validity { found: validity });
-    }
     let files = CertificateFiles::below(dir);
-    if let Some(existing) = files.all().into_iter().find(|it| it.exists()) {
-        return Err(CertsError::Exists(existing.clone()));
-    }
-    for name in names {
-        CertificateParams::new(vec![name.clone()])
-            .map_err(|source| CertsError::Name { name: name.clone(), source })?;
-    }
-    fsio::create_dir(dir)?;
-
+    check(dir, &files, names, validity)?;
     let ca_key = KeyPair::generate()?;
     let mut ca = parameters(&[], "gatewayd development CA", validity)?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -136,6 +143,55 @@ pub fn issue(dir: &Path, names: &[String], validity: Duration) -> Result<Certifi
     Ok(files)
 }
 
+/// [`issue`] with SM2 keys and signatures, for suites of RFC 8998: the files of [`CertificateFiles::sm_below`].
+///
+/// # Errors
+/// [`CertsError`]; nothing that exists is replaced.
+pub fn issue_sm(dir: &Path, names: &[String], validity: Duration) -> Result<CertificateFiles, CertsError> {
+    let files = CertificateFiles::sm_below(dir);
+    check(dir, &files, names, validity)?;
+    let (not_before, not_after) = certificate::validity_from_now(validity);
+    let ca_key = SigningKey::generate(SignatureScheme::Sm2Sm3)?;
+    let issuer = SmIssuer { common_name: "gatewayd development SM CA", key: &ca_key };
+    let write = |common: &str, usage, key: &SigningKey, path: &Path, key_path: &Path| {
+        let template = Template { common_name: common.to_owned(), not_before, not_after, usage };
+        let der = certificate::issue(&template, &key.public()?, &issuer)?;
+        fsio::write_atomically(path, certificate::to_pem(&der).as_bytes(), Access::Public)?;
+        fsio::write_atomically(key_path, key.to_pkcs8_pem()?.as_bytes(), Access::Owner)?;
+        Ok::<_, CertsError>(())
+    };
+    write(issuer.common_name, Usage::Authority, &ca_key, &files.ca, &files.ca_key)?;
+    let key = SigningKey::generate(SignatureScheme::Sm2Sm3)?;
+    let usage = Usage::Server(names.to_vec());
+    write("gateway-cloud origin", usage, &key, &files.server, &files.server_key)?;
+    let key = SigningKey::generate(SignatureScheme::Sm2Sm3)?;
+    write("gateway", Usage::Client, &key, &files.gateway, &files.gateway_key)?;
+    Ok(files)
+}
+
+fn check(
+    dir: &Path,
+    files: &CertificateFiles,
+    names: &[String],
+    validity: Duration,
+) -> Result<(), CertsError> {
+    if names.is_empty() {
+        return Err(CertsError::NoNames);
+    }
+    if validity < Duration::from_secs(86_400) || validity > MAX_VALIDITY {
+        return Err(CertsError::Validity { found: validity });
+    }
+    if let Some(existing) = files.all().into_iter().find(|it| it.exists()) {
+        return Err(CertsError::Exists(existing.clone()));
+    }
+    for name in names {
+        CertificateParams::new(vec![name.clone()])
+            .map_err(|source| CertsError::Name { name: name.clone(), source })?;
+    }
+    fsio::create_dir(dir)?;
+    Ok(())
+}
+
 fn parameters(names: &[String], common: &str, validity: Duration) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name.push(DnType::CommonName, common);
@@ -165,6 +221,20 @@ mod tests {
             assert_eq!(mode(key), 0o600, "{}", key.display());
         }
         assert_eq!(mode(&files.server), 0o644);
+    }
+
+    #[test]
+    fn both_hierarchies_fit_into_one_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        issue(dir.path(), &names(&["localhost"]), DEFAULT_VALIDITY).unwrap();
+        let files = issue_sm(dir.path(), &names(&["localhost", "::1"]), DEFAULT_VALIDITY).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for key in [&files.ca_key, &files.server_key, &files.gateway_key] {
+            assert_eq!(mode(key), 0o600, "{}", key.display());
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 12);
+        let error = issue_sm(dir.path(), &names(&["localhost"]), DEFAULT_VALIDITY).unwrap_err();
+        assert!(matches!(error, CertsError::Exists(_)), "{error}");
     }
 
     #[test]

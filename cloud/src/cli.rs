@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use crypto_offload::signing;
+use crypto_offload::tls::Suites;
 use gateway_cloud::publish::{self, Campaign, Expiry, TargetDescription};
 use ota::stage::TraceId;
 use ota::uptane::{CampaignId, Vin};
 
 /// The cloud side of gatewayd: publish campaigns, serve them, listen to vehicles, report.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -35,6 +36,12 @@ pub(crate) enum Command {
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man page and those of the subcommands to files
+    Man {
+        /// Where the files go
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
     },
 }
 
@@ -110,6 +117,9 @@ pub(crate) struct ServeArgs {
     /// Where `publish keys` put the certificates
     #[arg(long, value_name = "DIR")]
     pub(crate) certs: PathBuf,
+    /// Which TLS suites gateways may come with: sm-only, sm-preferred or international
+    #[arg(long, value_name = "POLICY", default_value_t = Suites::International)]
+    pub(crate) suites: Suites,
     /// Address for UDP and TCP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4433")]
     pub(crate) listen: SocketAddr,

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, PublishCommand, ServeArgs, SubscribeArgs};
+use gateway_cloud::certs::CertificateFiles;
 use gateway_cloud::publish::{self, KeyRing, Progress};
-use gateway_cloud::serve::{Config, Identity, Limits, Server};
+use gateway_cloud::serve::{Config, Limits, Server};
 use gateway_cloud::subscribe::{Message, Options, Output, Subscriber};
 use gateway_cloud::{certs, report};
 use ota::uptane::UtcTime;
@@ -60,6 +61,8 @@ fn run(command: Command) -> Outcome {
             let files = certs::issue(&args.certs, &args.name, certs::DEFAULT_VALIDITY)?;
             println!("certificates for {} in {}", args.name.join(", "), args.certs.display());
             println!("give a gateway {} and {}", files.ca.display(), files.gateway.display());
+            let files = certs::issue_sm(&args.certs, &args.name, certs::DEFAULT_VALIDITY)?;
+            println!("or, for SM suites, {} and {}", files.ca.display(), files.gateway.display());
             Ok(())
         }
         Command::Publish(PublishCommand::Campaign(args)) => publish_campaign(&args),
@@ -73,6 +76,7 @@ fn run(command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Cli::command(), "gateway-cloud", &mut std::io::stdout());
             Ok(())
         }
+        Command::Man { dir } => Ok(clap_mangen::generate_to(Cli::command(), dir)?),
     }
 }
 
@@ -124,17 +128,22 @@ fn show(progress: &Progress<'_>, shown: &mut Option<Instant>) {
 }
 
 async fn serve(args: ServeArgs) -> Outcome {
-    let files = certs::CertificateFiles::below(&args.certs);
     let server = Server::bind(Config {
         root: args.root.clone(),
         addr: args.listen,
-        identity: Identity { certificate: files.server, key: files.server_key },
-        client_ca: files.ca,
+        suites: args.suites,
+        international: Some(CertificateFiles::below(&args.certs).into()),
+        sm: Some(CertificateFiles::sm_below(&args.certs).into()),
         limits: Limits::default(),
         faults: Default::default(),
     })
     .await?;
-    println!("serving {} at https://{} (HTTP/3 and HTTP/2)", args.root.display(), server.local_addr());
+    println!(
+        "serving {} at https://{} (HTTP/3 and HTTP/2, suites {})",
+        args.root.display(),
+        server.local_addr(),
+        args.suites
+    );
     let statistics = server.statistics();
     server.run(stop()).await;
     println!("{}", serde_json::to_string(&statistics.snapshot())?);

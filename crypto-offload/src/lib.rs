@@ -46,10 +46,14 @@
     reason = "an error is the rare case and carries both digests of a mismatch"
 )]
 
+#[cfg(feature = "signing")]
+pub mod certificate;
 #[cfg(feature = "device")]
 pub mod device;
 #[cfg(feature = "software")]
 pub mod engine;
+#[cfg(feature = "software")]
+mod ghash;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;
@@ -62,6 +66,12 @@ pub mod signing;
 #[cfg(feature = "software")]
 pub mod sm2;
 #[cfg(feature = "software")]
+pub mod sm3;
+#[cfg(feature = "software")]
+pub mod sm4;
+#[cfg(feature = "software")]
 pub mod software;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;

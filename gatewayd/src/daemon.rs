@@ -1,15 +1,23 @@
 //! The life of the daemon: build, announce, ready, run, drain.
 
 mod build;
+pub mod configuration;
+mod launch;
+pub mod memory;
+mod reload;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crypto_offload::software::SoftwareVerifier;
 use telemetry::topics::{Stream, Topic, VinSegment};
 use tokio::sync::mpsc;
 use topology::Role;
 
+use self::configuration::Configuration;
+pub use self::launch::Launch;
+use self::memory::Memory;
 use crate::config::Config;
+use crate::control::drift::running::Baseline;
 use crate::event_loop::{EventLoop, Inbox, Io, Topics, now};
 use crate::gateway::{Gateway, RecoveryError};
 use crate::io::cloud::{Cloud, TlsError};
@@ -21,12 +29,14 @@ use crate::io::profile::ProfileLink;
 use crate::io::store::Store;
 use crate::runtime::Layout;
 use crate::shutdown::Signals;
-use crate::systemd::ServiceManager;
+use crate::systemd::{Keep, Passed, ServiceManager};
 
 /// Inputs between the adapters and the loop. Chunks in it are bounded by what the brain has asked for.
 const INPUTS: usize = 256;
 /// Messages from the broker, questions and telemetry blocks that may wait.
 const SMALL: usize = 32;
+/// How long a stop waits for conversations on the control socket that are under way.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Why the daemon did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,25 +78,23 @@ impl StartError {
 ///
 /// # Errors
 /// [`StartError`] where it cannot start.
-pub fn run(config: &Config) -> Result<(), StartError> {
+pub fn run(launch: Launch) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| StartError::System { what: "cannot build the runtime", source })?;
-    runtime.block_on(live(config))
+    runtime.block_on(live(launch))
 }
 
-async fn live(config: &Config) -> Result<(), StartError> {
+async fn live(launch: Launch) -> Result<(), StartError> {
     let mut signals = Signals::listen().map_err(system("cannot listen to signals"))?;
-    let (questions, asked) = mpsc::channel(SMALL);
-    let mut event_loop = start(config, asked)?;
-    let control = ControlSocket::bind(&config.control.socket, questions)
-        .map_err(system("cannot listen on control.socket"))?;
-    event_loop.service.ready("waiting for campaigns");
-    tracing::info!(vin = config.vehicle.vin, ecus = config.ecus.len(), buses = config.buses.len(), "ready");
+    let (mut event_loop, mut control) = start(launch)?;
+    event_loop.service.ready(&event_loop.ready_line());
+    tracing::info!("ready");
     event_loop.run(&mut signals).await;
     event_loop.service.stopping();
     tracing::info!("stopping");
+    event_loop.finish(control.finish(), LAST_ANSWERS).await;
     // Dropping the adapters stops their threads, each within its own deadline; the journal writes what is queued.
     drop(control);
     drop(event_loop);
@@ -94,10 +102,24 @@ async fn live(config: &Config) -> Result<(), StartError> {
 }
 
 /// Starts every adapter, then the brain from the journal, and pins the loop's own thread last: threads inherit pins.
-fn start(
+fn start(launch: Launch) -> Result<(EventLoop, ControlSocket), StartError> {
+    let Launch { config, configuration, mut passed, keep } = launch;
+    let result = assemble(&config, configuration, &mut passed, keep);
+    match &result {
+        Ok(_) => passed.finish(),
+        // No restart follows, so nobody else will answer.
+        Err(error) if error.is_configuration() => launch::turn_askers_away(&mut passed, &error.to_string()),
+        Err(_) => {}
+    }
+    result
+}
+
+fn assemble(
     config: &Config,
-    questions: mpsc::Receiver<crate::io::control::Question>,
-) -> Result<EventLoop, StartError> {
+    configuration: Configuration,
+    passed: &mut Passed,
+    keep: Keep,
+) -> Result<(EventLoop, ControlSocket), StartError> {
     let started = Instant::now();
     let setup = build::setup(config)?;
     let seats = build::seats(config)?;
@@ -115,31 +137,42 @@ fn start(
     let (journal, records) = Journal::open(&state.join("journal.redb"), sender.clone())?;
     let store = Store::open(&state.join("store"), config.state.quota.get(), sender.clone())
         .map_err(system("cannot open the image store"))?;
-    let mqtt = Mqtt::start(build::mqtt(config, &topics)?, &state.join("outbox.redb"), received_in)
-        .map_err(system("cannot start the broker link"))?;
     let credentials = ServiceManager::credentials();
+    let link = build::mqtt(config, &topics, credentials.as_deref())?;
+    let mqtt = Mqtt::start(link, &state.join("outbox.redb"), received_in)
+        .map_err(system("cannot start the broker link"))?;
     let io = Io {
         cloud: Cloud::new(&config.cloud, credentials.as_deref(), sender.clone())?,
         crypto: CryptoWorker::start(&config.crypto, layout.pin(Role::Crypto, 0), sender.clone())?,
         store,
         journal,
         mqtt,
-        profile: ProfileLink::bind(&config.control.profile_socket, blocks_in)
+        profile: ProfileLink::bind(&config.control.profile_socket, passed, blocks_in)
             .map_err(system("cannot listen on control.profile_socket"))?,
         buses: build::buses(config, seats, &layout, &sender)?,
         routes: setup.ecus.iter().map(|it| it.bus).collect(),
     };
-    let gateway = Gateway::new(setup, Box::new(SoftwareVerifier), records, now())?;
-    tracing::info!(boot = gateway.boot(), "journal read");
-    Ok(EventLoop {
+    let mut gateway = Gateway::new(setup, Box::new(SoftwareVerifier), records, now())?;
+    let mut memory = Memory::new(keep);
+    memory.restore(&mut gateway, now().monotonic);
+    memory.begin(configuration.text());
+    tracing::info!(boot = gateway.boot(), generation = memory.generation(), "journal read");
+    let (questions, asked) = mpsc::channel(SMALL);
+    let control = ControlSocket::bind(&config.control.socket, passed, questions)
+        .map_err(system("cannot listen on control.socket"))?;
+    let event_loop = EventLoop {
         gateway,
         io,
-        inbox: Inbox { inputs, received, questions, blocks },
+        inbox: Inbox { inputs, received, questions: asked, blocks },
         topics,
         service: ServiceManager::from_env(),
+        baseline: Baseline::take(config, &layout),
+        configuration,
+        memory,
         cpus: layout.pin(Role::ControlLoop, 0).apply(),
         started,
-    })
+    };
+    Ok((event_loop, control))
 }
 
 fn topics(config: &Config) -> Result<Topics, StartError> {

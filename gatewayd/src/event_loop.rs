@@ -6,7 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 use crate::bus::{EcuError, EcuReport};
+use crate::control::drift::running::Baseline;
 use crate::control::{Answer, BrokerStatus, Request, Status, WorkerStatus};
+use crate::daemon::configuration::Configuration;
+use crate::daemon::memory::Memory;
 use crate::gateway::message::{EcuIndex, Input, Output, Publish, StoreError};
 use crate::gateway::{Gateway, Now};
 use crate::io::can::BusWorker;
@@ -85,8 +88,14 @@ pub struct EventLoop {
     pub topics: Topics,
     /// The service manager.
     pub service: ServiceManager,
+    /// The configuration in force.
+    pub configuration: Configuration,
+    /// What the next process gets.
+    pub memory: Memory,
     /// The CPUs of the loop itself, as a cpulist.
     pub cpus: String,
+    /// What the daemon was started with.
+    pub baseline: Baseline,
     /// When the daemon started.
     pub started: Instant,
 }
@@ -103,6 +112,7 @@ impl EventLoop {
         let mut watchdog = self.service.ping_interval().map(tokio::time::interval);
         loop {
             self.carry_out();
+            self.memory.note(&self.gateway, Instant::now());
             let sleep = self
                 .gateway
                 .poll_timeout()
@@ -110,7 +120,7 @@ impl EventLoop {
             tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop => return,
-                    Wish::Reload => self.service.reloaded("the configuration is read at the start; restart to apply it"),
+                    Wish::Reload => self.reload(),
                 },
                 () = tick(&mut watchdog) => self.service.alive(),
                 Some(input) = self.inbox.inputs.recv() => self.take(input),
@@ -119,6 +129,34 @@ impl EventLoop {
                 Some(block) = self.inbox.blocks.recv() => self.publish_profile(block),
                 () = tokio::time::sleep(sleep) => self.gateway.handle_timeout(now()),
             }
+        }
+    }
+
+    /// Goes on answering questions until `over`, or for `patience` at most: a stop leaves nobody without an answer.
+    pub async fn finish(&mut self, over: impl Future<Output = ()>, patience: Duration) {
+        let deadline = tokio::time::sleep(patience);
+        tokio::pin!(over, deadline);
+        loop {
+            tokio::select! {
+                () = &mut over => break,
+                () = &mut deadline => break,
+                Some(question) = self.inbox.questions.recv() => self.answer(question),
+            }
+        }
+        self.memory.note(&self.gateway, Instant::now());
+        self.memory.end();
+    }
+
+    /// What `systemctl status` says once the daemon works.
+    pub fn ready_line(&self) -> String {
+        let configuration = self.configuration.status();
+        if configuration.fallback {
+            format!(
+                "{} cannot be used; the configuration from before the crash stays in force",
+                configuration.file
+            )
+        } else {
+            "waiting for campaigns".to_owned()
         }
     }
 
@@ -165,6 +203,7 @@ impl EventLoop {
     fn answer(&mut self, question: Question) {
         let answer = match question.request {
             Request::Status => Answer::Status(Box::new(self.status())),
+            Request::Running => Answer::Running(Box::new(self.baseline.now())),
             Request::Check => {
                 self.gateway.look(now());
                 Answer::Ok
@@ -191,6 +230,8 @@ impl EventLoop {
             workers,
             crypto: self.io.crypto.status(),
             profiler: self.io.profile.status(),
+            generation: self.memory.generation(),
+            configuration: self.configuration.status().clone(),
             ..self.gateway.status()
         }
     }

@@ -7,6 +7,7 @@
 //! * [`io`]: one adapter per outside thing,
 //! * [`event_loop`]: moves bytes between the brain and the adapters,
 //! * [`daemon`]: the life of the process,
+//! * [`policy`]: what a review would ask about the configuration,
 //! * [`control`]: what `gatewayctl` asks and hears,
 //! * [`profiler`]: samples of this daemon, taken by a process of their own,
 //! * [`runtime`]: which thread runs where,
@@ -23,6 +24,7 @@ pub mod gateway;
 pub mod inspect;
 pub mod io;
 pub mod log;
+pub mod policy;
 pub mod profiler;
 pub mod profiler_service;
 pub mod runtime;

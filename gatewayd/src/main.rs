@@ -5,12 +5,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use gatewayd::cli::{Args, Command};
+use gatewayd::cli::{self, Args, CheckArgs, Command};
 use gatewayd::config::{Config, reference};
+use gatewayd::inspect::Checked;
+use gatewayd::policy::rego;
 use gatewayd::{daemon, inspect, profiler_service};
 
 /// `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
+/// `EX_DATAERR` of sysexits.h.
+const BAD_DATA: u8 = 65;
 /// `EX_CONFIG` of sysexits.h.
 const BAD_CONFIGURATION: u8 = 78;
 
@@ -24,36 +28,41 @@ fn main() -> ExitCode {
         }
     };
     match args.command {
-        Command::Run { config } => with_config(&config, |config| {
-            daemon::run(config).map_err(|error| (error.to_string(), error.is_configuration()))
-        }),
-        Command::Profile { config } => {
-            with_config(&config, |config| profiler_service::run(config).map_err(|error| (error, false)))
-        }
-        Command::Check { config } => check(&config),
+        Command::Run { config } => run(&config),
+        Command::Profile { config } => profile(&config),
+        Command::Check(args) => check(&args),
+        Command::RegoWorker => finish(rego::worker().map(|()| String::new())),
         Command::Topology { xml, json, buses } => finish(inspect::topology(xml.as_deref(), json, buses)),
         Command::Reference => finish(Ok(reference::TEXT.to_owned())),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "gatewayd", &mut text);
-            finish(Ok(String::from_utf8_lossy(&text).into_owned()))
-        }
-        Command::Man => {
-            let mut text = Vec::new();
-            let rendered = clap_mangen::Man::new(Args::command()).render(&mut text);
-            finish(
-                rendered.map(|()| String::from_utf8_lossy(&text).into_owned()).map_err(|it| it.to_string()),
-            )
+        Command::Completions { shell } => finish(Ok(cli::completions(Args::command(), shell))),
+        Command::Man { dir } => {
+            finish(cli::man(Args::command(), "8", dir.as_deref()).map_err(|error| error.to_string()))
         }
     }
 }
 
-fn with_config(path: &Path, run: impl FnOnce(&Config) -> Result<(), (String, bool)>) -> ExitCode {
+fn run(path: &Path) -> ExitCode {
+    let (launch, warnings) = match daemon::Launch::load(path) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            say(&findings.to_string());
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    warn(&warnings);
+    match daemon::run(launch) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("gatewayd: {error}"));
+            if error.is_configuration() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn profile(path: &Path) -> ExitCode {
     let config = match Config::load(path) {
         Ok((config, warnings)) => {
-            if !warnings.is_empty() {
-                say(&warnings.to_string());
-            }
+            warn(&warnings);
             config
         }
         Err(findings) => {
@@ -62,32 +71,36 @@ fn with_config(path: &Path, run: impl FnOnce(&Config) -> Result<(), (String, boo
         }
     };
     gatewayd::log::start(&config.log);
-    match run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((message, is_configuration)) => {
-            say(&format!("gatewayd: {message}"));
-            if is_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
-        }
+    finish(profiler_service::run(&config, path).map(|()| String::new()))
+}
+
+fn warn(findings: &gatewayd::config::Findings) {
+    if !findings.is_empty() {
+        say(&findings.to_string());
     }
 }
 
-fn check(path: &Path) -> ExitCode {
-    let (findings, code) = match Config::load(path) {
-        Ok((_, warnings)) => (warnings, ExitCode::SUCCESS),
-        Err(findings) => (findings, ExitCode::from(BAD_CONFIGURATION)),
+fn check(args: &CheckArgs) -> ExitCode {
+    let (text, code) = match inspect::check(args) {
+        Checked::Clean(text) => (text, 0),
+        Checked::Errors(text) => (text, BAD_CONFIGURATION),
+        Checked::Failed(message) => {
+            say(&format!("gatewayd: {message}"));
+            return ExitCode::from(BAD_DATA);
+        }
     };
-    if !findings.is_empty() {
-        // A reader that has left wants no more text.
-        let _ = writeln!(std::io::stdout(), "{findings}");
-    }
-    code
+    // A reader that has left wants no more text.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    ExitCode::from(code)
 }
 
 fn finish(result: Result<String, String>) -> ExitCode {
     match result {
         Ok(text) => {
-            // A reader that has left wants no more text.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            if !text.is_empty() {
+                // A reader that has left wants no more text.
+                let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            }
             ExitCode::SUCCESS
         }
         Err(message) => {

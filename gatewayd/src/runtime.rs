@@ -15,6 +15,11 @@ impl Pin {
     /// A thread that may run anywhere.
     pub const ANYWHERE: Self = Self { place: None };
 
+    /// Where the thread is to run, as a cpulist; `None` where that is anywhere.
+    pub fn asked(&self) -> Option<String> {
+        self.place.as_ref().map(|(it, _)| it.cpus.to_string())
+    }
+
     /// Pins the calling thread, prefers its node's memory, and says where it may run now, as a cpulist.
     ///
     /// A thread that cannot be pinned runs where the kernel puts it: slower, never wrong.

@@ -1,9 +1,17 @@
-//! The service manager: readiness, watchdog, reload, credentials (sd_notify(3), systemd.exec(5)).
+//! The service manager: readiness, watchdog, reload, credentials, descriptors (sd_notify(3), sd_listen_fds(3),
+//! systemd.exec(5)).
 
+mod keep;
+mod passed;
+
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+pub use self::keep::{Keep, Kept, KeptWish};
+pub use self::passed::Passed;
 
 /// A connection to the service manager; silent where there is none.
 #[derive(Debug)]
@@ -32,13 +40,12 @@ impl ServiceManager {
         notify(&[NotifyState::Status(status)]);
     }
 
-    /// A reload was asked for, and this is what came of it.
-    pub fn reloaded(&self, status: &str) {
+    /// A reload has begun. [`ServiceManager::ready`] ends it, whatever came of it.
+    pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(time) => notify(&[NotifyState::Reloading, time]),
             Err(error) => tracing::debug!(%error, "no monotonic time for the service manager"),
         }
-        self.ready(status);
     }
 
     /// The work loop is turning. Called from the loop itself, never from a timer thread.
@@ -54,6 +61,26 @@ impl ServiceManager {
     /// Where the service manager has put our credentials.
     pub fn credentials() -> Option<PathBuf> {
         std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+    }
+
+    /// Leaves a copy of a descriptor with the service manager, for the next process of this service. True when there is
+    /// a store to leave it in.
+    pub fn store(name: &str, fd: BorrowedFd<'_>) -> bool {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return false;
+        }
+        match sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[fd]) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(name, %error, "the service manager does not keep a descriptor");
+                false
+            }
+        }
+    }
+
+    /// Takes every descriptor called `name` out of the store.
+    pub fn forget(name: &str) {
+        notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
     }
 }
 

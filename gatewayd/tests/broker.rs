@@ -17,10 +17,11 @@ const COMMAND: &str = "v1/LSVAG2180E2100001/ota/command";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(url: &str) -> MqttConfig {
-    let (host, port) = parse_url(url).expect("the simulator's URL");
+    let address = parse_url(url).expect("the simulator's URL");
     MqttConfig {
-        host,
-        port,
+        host: address.host,
+        port: address.port,
+        tls: None,
         client_id: "gatewayd-test".to_owned(),
         keep_alive: Duration::from_secs(5),
         outbox: 10_000,

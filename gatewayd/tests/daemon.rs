@@ -13,7 +13,7 @@ use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::Profile;
 use gateway_cloud::certs::{self, CertificateFiles};
 use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription};
-use gateway_cloud::serve::{Config, Faults, Identity, Limits, Server};
+use gateway_cloud::serve::{Config, Faults, Limits, Server, Suites};
 use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
 use gatewayd::control::{Answer, EcuStatus, Request, Status};
@@ -172,8 +172,9 @@ async fn serve(dir: &Path) -> SocketAddr {
     let server = Server::bind(Config {
         root: dir.join("www"),
         addr: ([127, 0, 0, 1], 0).into(),
-        identity: Identity { certificate: files.server, key: files.server_key },
-        client_ca: files.ca,
+        suites: Suites::International,
+        international: Some(files.into()),
+        sm: None,
         limits: Limits::default(),
         faults: Arc::new(Faults::default()),
     });
@@ -283,4 +284,60 @@ fn exit_codes_tell_a_wrong_command_line_from_a_wrong_configuration() {
     assert_eq!(run(&["check", "--config"], Some(&reference)), Some(0));
     // Its certificates are not on this machine.
     assert_eq!(run(&["run", "--config"], Some(&reference)), Some(78));
+}
+
+fn gatewayctl_drift(daemon: &Daemon) -> (Option<i32>, serde_json::Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_gatewayctl"))
+        .arg("--socket")
+        .arg(&daemon.socket)
+        .args(["--json", "drift"])
+        .output()
+        .expect("the binary is built");
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+/// Units belong to the machine that runs the test.
+fn drifted(answer: &serde_json::Value) -> Vec<String> {
+    let items = answer["items"].as_array().cloned().unwrap_or_default();
+    let whats = items.iter().filter_map(|it| it["what"].as_str()).filter(|it| !it.starts_with("unit "));
+    whats.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn what_is_changed_under_a_running_daemon_is_drift() {
+    let scene = Scene::new();
+    let dir = scene.directory.path();
+    let units = dir.join("units");
+    std::fs::create_dir(&units).expect("folder");
+    let review = gatewayd::policy::review(
+        &scene.config(),
+        &gatewayd::policy::Options { units: vec![units], ..Default::default() },
+    );
+    let errors: Vec<_> = review.expect("no rules of users").findings;
+    // Where temporary files are kept in memory the bench's state is too.
+    let errors: Vec<_> = errors
+        .iter()
+        .filter(|it| it.severity == gatewayd::config::Severity::Error && it.rule != "STO-101")
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+
+    let daemon = scene.start();
+    let (_, before) = gatewayctl_drift(&daemon);
+    assert_eq!(drifted(&before), Vec::<String>::new(), "{before:#}");
+
+    let text = std::fs::read_to_string(scene.config()).expect("it is there");
+    std::fs::write(scene.config(), text.replace("[mqtt]", "[mqtt]\noutbox = 512")).expect("written");
+    let ca = dir.join("certs/ca.pem");
+    let anchor = std::fs::read_to_string(&ca).expect("it is there");
+    std::fs::write(&ca, format!("{anchor}\n")).expect("written");
+    let (code, after) = gatewayctl_drift(&daemon);
+    assert_eq!(code, Some(1));
+    let whats = drifted(&after);
+    assert_eq!(whats.len(), 2, "{after:#}");
+    assert_eq!(whats[0], "configuration mqtt.outbox");
+    assert!(whats[1].starts_with("file cloud.ca "), "{whats:?}");
+    assert_eq!(daemon.terminate(), Some(0));
+
+    let nobody = Daemon { child: Command::new("true").spawn().expect("true"), socket: dir.join("none.sock") };
+    assert_eq!(gatewayctl_drift(&nobody).0, Some(69));
 }

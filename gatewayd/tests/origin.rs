@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_cloud::certs::{self, CertificateFiles};
-use gateway_cloud::serve::{Config, Fault, Faults, Identity, Limits, Server};
+use gateway_cloud::serve::{Config, Fault, Faults, Limits, Server, Suites};
 use gatewayd::config::parts::{CloudPart, Secret, TransportName};
 use gatewayd::config::units::{Size, Span};
 use gatewayd::gateway::message::{Fetch, FetchError, FetchId, Input};
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 /// An origin with one file, `image/file`, of 100 000 bytes.
 struct Origin {
     directory: TempDir,
+    suites: Suites,
     address: SocketAddr,
     faults: Arc<Faults>,
     task: tokio::task::JoinHandle<()>,
@@ -38,19 +39,27 @@ fn content() -> Vec<u8> {
 
 impl Origin {
     async fn start() -> Self {
+        Self::with(Suites::International).await
+    }
+
+    async fn with(suites: Suites) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let root = directory.path().join("root");
         std::fs::create_dir_all(root.join("image")).expect("directory");
         std::fs::write(root.join("image/file"), content()).expect("file");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        certs::issue(&directory.path().join("certs"), &names, certs::DEFAULT_VALIDITY).expect("certificates");
-        let files = CertificateFiles::below(&directory.path().join("certs"));
+        let certs_dir = directory.path().join("certs");
+        certs::issue(&certs_dir, &names, certs::DEFAULT_VALIDITY).expect("certificates");
+        certs::issue_sm(&certs_dir, &names, certs::DEFAULT_VALIDITY).expect("certificates");
+        bundle(&certs_dir);
+        let files = CertificateFiles::below(&certs_dir);
         let faults = Arc::new(Faults::default());
         let server = Server::bind(Config {
             root,
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            identity: Identity { certificate: files.server, key: files.server_key },
-            client_ca: files.ca,
+            suites,
+            international: Some(files.into()),
+            sm: Some(CertificateFiles::sm_below(&certs_dir).into()),
             limits: Limits::default(),
             faults: Arc::clone(&faults),
         })
@@ -58,16 +67,20 @@ impl Origin {
         .expect("binds");
         let address = server.local_addr();
         let task = tokio::spawn(async move { server.run(std::future::pending()).await });
-        Self { directory, address, faults, task }
+        Self { directory, suites, address, faults, task }
     }
 
     fn part(&self, port: u16, transports: &[TransportName]) -> CloudPart {
         let files = CertificateFiles::below(&self.directory.path().join("certs"));
+        let sm = CertificateFiles::sm_below(&self.directory.path().join("certs"));
         CloudPart {
             url: format!("https://localhost:{port}/"),
-            ca: files.ca,
+            ca: self.directory.path().join("certs/both-ca.pem"),
             certificate: files.gateway,
             key: Secret::File(files.gateway_key),
+            suites: self.suites,
+            sm_certificate: Some(sm.gateway),
+            sm_key: Some(Secret::File(sm.gateway_key)),
             transports: transports.to_vec(),
             connect_timeout: Span(Duration::from_secs(5)),
             stall_timeout: Span(STALL),
@@ -76,6 +89,13 @@ impl Origin {
             poll_interval: Span(Duration::from_secs(3600)),
         }
     }
+}
+
+/// Both authorities in one file, which is how a gateway is told to trust either.
+fn bundle(certs: &std::path::Path) {
+    let read = |files: CertificateFiles| std::fs::read_to_string(files.ca).expect("certificate");
+    let both = read(CertificateFiles::below(certs)) + &read(CertificateFiles::sm_below(certs));
+    std::fs::write(certs.join("both-ca.pem"), both).expect("file");
 }
 
 /// What came of one fetch: the parts' lengths, all bytes, and the end.
@@ -121,6 +141,35 @@ async fn a_file_and_a_range_of_it_arrive_over_either_protocol() {
         assert_eq!(range.parts, [16_384, 16_384, 16_384, 848], "{transport:?}");
         assert_eq!(range.bytes, content()[1000..51_000], "{transport:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_that_share_a_family_meet_and_others_do_not() {
+    for of_origin in Suites::ALL {
+        let origin = Origin::with(of_origin).await;
+        for of_gateway in Suites::ALL {
+            let meet = of_origin.families().iter().any(|it| of_gateway.families().contains(it));
+            for transport in BOTH {
+                let mut part = origin.part(origin.address.port(), &[transport]);
+                part.suites = of_gateway;
+                let outcome = fetch(&part, "image/file", Some(0..100_000), 100_000).await;
+                let row =
+                    format!("origin {of_origin}, gateway {of_gateway}, {transport:?}: {:?}", outcome.result);
+                assert_eq!(outcome.result.is_ok(), meet, "{row}");
+                assert_eq!(outcome.bytes == content(), meet, "{row}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_a_certificate_for_its_policy_does_not_start() {
+    let origin = Origin::with(Suites::SmOnly).await;
+    let mut part = origin.part(origin.address.port(), &BOTH);
+    (part.sm_certificate, part.sm_key) = (None, None);
+    let (sender, _inputs) = mpsc::channel(4);
+    let error = Cloud::new(&part, None, sender).expect_err("must be refused").to_string();
+    assert!(error.contains("sm-only") && error.contains("SM2 key"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::frame::{FdFrame, FrameError};
+use crate::frame::{CanId, FdFrame, FrameError};
 
 pub use record::{RECORD_LEN, Record};
 #[cfg(target_os = "linux")]
@@ -41,6 +41,15 @@ pub trait Bus: Send {
     /// # Errors
     /// [`BusError`] where the bus is gone.
     fn flush(&mut self) -> Result<(), BusError>;
+
+    /// Delivers only frames of these identifiers from now on, own ones among them; all others may be dropped where that
+    /// is cheap. A back end that cannot tell them apart goes on delivering everything.
+    ///
+    /// # Errors
+    /// [`BusError::Io`] where the system refuses.
+    fn listen_to(&mut self, _ids: &[CanId]) -> Result<(), BusError> {
+        Ok(())
+    }
 
     /// What to wait on with poll(2).
     fn as_fd(&self) -> BorrowedFd<'_>;
@@ -101,6 +110,15 @@ pub enum BusError {
     /// The other side of a virtual bus is gone.
     #[error("bus {url} was closed by its hub")]
     Closed {
+        /// Which bus.
+        url: String,
+    },
+    /// The interface takes classical frames only: whoever set it up is at fault.
+    #[error(
+        "bus {url} takes no CAN FD frames; bring the interface up with FD: `ip link set IF type can bitrate .. dbitrate .. \
+         fd on`, for a virtual one `ip link set IF mtu 72`"
+    )]
+    NoFd {
         /// Which bus.
         url: String,
     },

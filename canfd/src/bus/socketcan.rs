@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
-use socketcan::{CanFdSocket, Socket, SocketOptions};
+use socketcan::{CanFdSocket, CanFilter, Socket, SocketOptions};
 
-use crate::frame::{CANFD_FRAME_LEN, FdFrame, FrameError};
+use crate::frame::{CANFD_FRAME_LEN, CanId, FdFrame, FrameError};
 
 use super::{Bus, BusError, BusUrl, Received, SendOutcome};
 
@@ -16,6 +16,13 @@ const CAN_FRAME_LEN: usize = 16;
 /// Offset of `flags`, and the flag that says FD there.
 const FLAGS: usize = 5;
 const CANFD_FDF: u8 = 0x04;
+/// Of `linux/can.h`: the identifier's bits and its flags.
+const CAN_SFF_MASK: u32 = 0x7FF;
+const CAN_EFF_MASK: u32 = 0x1FFF_FFFF;
+const CAN_EFF_FLAG: u32 = 0x8000_0000;
+const CAN_RTR_FLAG: u32 = 0x4000_0000;
+/// Most filters a socket takes.
+const CAN_RAW_FILTER_MAX: usize = 512;
 /// Set by the kernel on frames this very socket has sent; rustix passes it on without a name.
 const MSG_CONFIRM: u32 = 0x800;
 
@@ -66,6 +73,8 @@ impl Bus for SocketCan {
                 Err(Errno::INTR) => continue,
                 // The interface's queue is full; it drains as frames are confirmed.
                 Err(Errno::NOBUFS | Errno::AGAIN) => Ok(SendOutcome::WouldBlock),
+                // The one thing the kernel objects to in a frame that is well formed: the interface is classical.
+                Err(Errno::INVAL) if frame.is_fd() => Err(BusError::NoFd { url: self.url.clone() }),
                 Err(errno) => Err(self.failed(errno)),
             };
         }
@@ -92,6 +101,19 @@ impl Bus for SocketCan {
 
     fn flush(&mut self) -> Result<(), BusError> {
         Ok(())
+    }
+
+    fn listen_to(&mut self, ids: &[CanId]) -> Result<(), BusError> {
+        if ids.len() > CAN_RAW_FILTER_MAX {
+            return Ok(());
+        }
+        // Standard and extended identifiers of one number are different frames; a remote frame is nobody's.
+        let filter = |id: &CanId| match id {
+            CanId::Standard(_) => CanFilter::new(id.to_can_id(), CAN_SFF_MASK | CAN_EFF_FLAG | CAN_RTR_FLAG),
+            CanId::Extended(_) => CanFilter::new(id.to_can_id(), CAN_EFF_MASK | CAN_EFF_FLAG | CAN_RTR_FLAG),
+        };
+        let filters: Vec<_> = ids.iter().map(filter).collect();
+        self.socket.set_filters(&filters).map_err(|source| BusError::Io { url: self.url.clone(), source })
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {

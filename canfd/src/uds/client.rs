@@ -192,7 +192,11 @@ impl Client {
                 None => self.discard(now, received),
             },
             Ok(Response::Negative { nrc: Nrc::ResponsePending, .. }) => self.handle_pending(now),
-            Ok(Response::Negative { nrc: Nrc::BusyRepeatRequest, .. }) => self.handle_busy(now),
+            // Both say that nothing was done yet, so even a 0x36 may be sent once more.
+            Ok(Response::Negative {
+                nrc: Nrc::BusyRepeatRequest | Nrc::ResourceTemporarilyNotAvailable,
+                ..
+            }) => self.handle_busy(now),
             Ok(Response::Negative { nrc, .. }) => {
                 self.finish(now, Event::Failed(ClientError::Refused { service, nrc }));
             }

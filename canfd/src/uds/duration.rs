@@ -2,7 +2,7 @@
 //!
 //! Use with `#[serde(with = "canfd::uds::duration")]`.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 use std::time::Duration;
 
 /// Reads a duration from a string.
@@ -12,6 +12,14 @@ use std::time::Duration;
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).map_err(D::Error::custom)
+}
+
+/// Writes a duration as seconds, which is what programs compare; people read the configuration itself.
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// Reads a non-negative decimal number followed by `us`, `ms`, `s` or `m`.

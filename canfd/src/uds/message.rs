@@ -1,14 +1,22 @@
 //! Requests, responses and the code tables of ISO 14229-1.
 
+mod authentication;
 mod codes;
+mod fields;
 mod request;
 mod response;
+mod transfer;
 
+pub use authentication::{
+    AUTHENTICATION_COMPLETE, AuthenticationRequest, DEAUTHENTICATION_SUCCESSFUL,
+    OWNERSHIP_VERIFICATION_NECESSARY, ServerChallenge,
+};
 pub use codes::{Nrc, ServiceId};
 pub use request::{Request, SUPPRESS_POSITIVE_RESPONSE};
 pub use response::{NEGATIVE_RESPONSE, Response, ResponseError, negative_response, positive_response};
+pub use transfer::{FileAccepted, FileMode, FileRequest, MemoryRange, crc16_x25, parse_max_block_length};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A diagnostic session, table 25 of ISO 14229-1.
@@ -52,12 +60,12 @@ impl Session {
 }
 
 /// A routine identifier of service 0x31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct RoutineId(pub u16);
 
 /// A data identifier of services 0x22 and 0x2E.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct DataIdentifier(pub u16);
 
@@ -74,8 +82,8 @@ impl fmt::Display for DataIdentifier {
 }
 
 /// A security level, named by the odd sub-function that asks for its seed (1 to 0x7D).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "u8")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct SecurityLevel(u8);
 
 impl SecurityLevel {
@@ -92,6 +100,12 @@ impl SecurityLevel {
     /// Sub-function that sends the key.
     pub const fn send_key(self) -> u8 {
         self.0 + 1
+    }
+}
+
+impl From<SecurityLevel> for u8 {
+    fn from(level: SecurityLevel) -> Self {
+        level.request_seed()
     }
 }
 
@@ -175,6 +189,32 @@ impl RoutineControl {
             _ => None,
         }
     }
+}
+
+/// Why the fields of a message cannot be read; the fault is its sender's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It ends inside a field
+    #[error("the message ends inside a field")]
+    Short,
+    /// Something follows the last field
+    #[error("{extra} bytes follow the last field")]
+    Long {
+        /// How many
+        extra: usize,
+    },
+    /// A width of a number that is none
+    #[error("a number of {width} bytes, 1 to 8 are possible")]
+    Width {
+        /// As it stands
+        width: usize,
+    },
+    /// A value that means nothing there
+    #[error("0x{byte:02X} means nothing there")]
+    Value {
+        /// As it stands
+        byte: u8,
+    },
 }
 
 #[cfg(test)]

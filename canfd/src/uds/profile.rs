@@ -3,20 +3,25 @@
 //! Every key has a default, which together form a plain ISO 14229 one-bank ECU; unknown keys are refused. Durations
 //! carry their unit (`"50ms"`).
 
+mod layout;
 mod steps;
 mod timings;
 mod validate;
 
+pub(crate) use layout::Part;
+pub use layout::{BlockCheck, FileTransfer, FlashDriver, Segment};
 pub use steps::Phase;
 pub use timings::Timings;
 pub use validate::ProfileError;
 
-use super::message::{DataIdentifier, RoutineId, SecurityLevel};
+use super::duration;
+use super::message::{DataIdentifier, MemoryRange, RoutineId, SecurityLevel};
 use super::security;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How one kind of ECU wants to be programmed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
     /// 0x10 03 before programming. Default: `physical`.
@@ -30,7 +35,7 @@ pub struct Profile {
     pub communication_control: SendTo,
     /// Sub-function of 0x10 that enters the programming session, 0x02 to 0x7F. Default: 0x02.
     pub programming_session: u8,
-    /// Unlocking by 0x27. Default: `"none"`.
+    /// Unlocking by 0x27 or 0x29. Default: `"none"`.
     pub security: Security,
     /// The record written by 0x2E before programming; absent: none. Default: DID 0xF15A with the version appended.
     pub fingerprint: Option<Fingerprint>,
@@ -40,6 +45,16 @@ pub struct Profile {
     pub memory: Memory,
     /// Where an image goes, one entry per bank. Default: one bank at address 0.
     pub banks: Vec<Bank>,
+    /// Stretches of the image and where in the bank they go, in this order; each is erased and downloaded by itself.
+    /// Default: none, the whole image goes to the bank's address.
+    pub segments: Vec<Segment>,
+    /// The image begins with the code that programs the flash, to be downloaded before anything is erased. Default:
+    /// none.
+    pub flash_driver: Option<FlashDriver>,
+    /// The image is a file on the ECU, moved by 0x38 instead of 0x34; nothing is erased by a routine. Default: no.
+    pub file: Option<FileTransfer>,
+    /// What stands behind the data of every 0x36. Default: `none`.
+    pub block_check: BlockCheck,
     /// DID with the index of the running bank in its last byte, for ECUs with two banks. Default: none.
     pub active_bank_did: Option<DataIdentifier>,
     /// Longest 0x36 request in bytes, service and counter included; the ECU's own limit holds if it is lower.
@@ -66,7 +81,7 @@ pub struct Profile {
 }
 
 /// Whether, and to whom, a step is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendTo {
     /// Not at all
@@ -79,7 +94,7 @@ pub enum SendTo {
 }
 
 /// Unlocking before memory may be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Security {
     /// The ECU needs no unlocking
@@ -92,10 +107,21 @@ pub enum Security {
         /// Name of a built-in algorithm (`uds::security`), or of one handed to the programmer
         algorithm: String,
     },
+    /// Service 0x29 with certificates
+    Certificate {
+        /// Name of a built-in credential (`uds::security`), or of one handed to the programmer
+        credential: String,
+        /// Whether the ECU proves itself too (sub-function 0x02 instead of 0x01). Default: false.
+        #[serde(default)]
+        bidirectional: bool,
+        /// communicationConfiguration. Default: 0x00.
+        #[serde(default)]
+        configuration: u8,
+    },
 }
 
 /// The record that says who programs the ECU.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fingerprint {
     /// Where it is written. Default: 0xF15A.
@@ -116,23 +142,44 @@ impl Default for Fingerprint {
 }
 
 /// Erasing a bank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Erase {
     /// Default: 0xFF00.
     pub routine: RoutineId,
     /// Option record holds format byte, address and length as in 0x34; otherwise the bank's index. Default: true.
     pub address_and_length: bool,
+    /// The routine is started again until it says that it is done; absent: its first positive answer says so.
+    pub poll: Option<ErasePoll>,
 }
 
 impl Default for Erase {
     fn default() -> Self {
-        Self { routine: RoutineId(0xFF00), address_and_length: true }
+        Self { routine: RoutineId(0xFF00), address_and_length: true, poll: None }
+    }
+}
+
+/// Erasing by asking again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ErasePoll {
+    /// First byte of the status record while it erases. Default: 0x01.
+    pub busy: u8,
+    /// The same once it is done; what is neither is a failure. Default: 0x02.
+    pub done: u8,
+    /// Pause between two requests. Default: 200ms.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+}
+
+impl Default for ErasePoll {
+    fn default() -> Self {
+        Self { busy: 0x01, done: 0x02, interval: Duration::from_millis(200) }
     }
 }
 
 /// Format of addresses and lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
     /// Bytes of an address, 1 to 8. Default: 4.
@@ -150,7 +197,7 @@ impl Default for Memory {
 }
 
 /// One bank of program memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bank {
     /// First address
@@ -158,7 +205,7 @@ pub struct Bank {
 }
 
 /// The check of what was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checksum {
     /// Default: 0x0202.
@@ -174,7 +221,7 @@ impl Default for Checksum {
 }
 
 /// Over the whole image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChecksumAlgorithm {
     /// CRC-32 of IEEE 802.3, four bytes big endian
@@ -200,7 +247,7 @@ impl ChecksumAlgorithm {
 }
 
 /// How the new image becomes the running one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Activation {
     /// The reset starts it
@@ -214,7 +261,7 @@ pub enum Activation {
 }
 
 /// How a broken transfer is taken up again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resume {
     /// It starts over with erasing
@@ -228,7 +275,7 @@ pub enum Resume {
 }
 
 /// Deviations from the usual order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Order {
     /// Unlock in the extended session, before 0x10 02. Default: false.
@@ -249,6 +296,10 @@ impl Default for Profile {
             erase: Erase::default(),
             memory: Memory::default(),
             banks: vec![Bank::default()],
+            segments: Vec::new(),
+            flash_driver: None,
+            file: None,
+            block_check: BlockCheck::None,
             active_bank_did: None,
             max_block_length: 4095,
             checksum: Some(Checksum::default()),
@@ -270,19 +321,17 @@ impl Profile {
         self.activation != Activation::Reset
     }
 
-    /// Format byte, address and length as 0x34 and the erase routine want them.
-    pub(crate) fn address_and_length(&self, address: u64, length: u64) -> Vec<u8> {
+    /// Address and length in the widths of `memory`.
+    pub(crate) fn range(&self, address: u64, length: u64) -> MemoryRange {
         let Memory { address_bytes, length_bytes, .. } = self.memory;
-        let mut record = vec![length_bytes << 4 | address_bytes];
-        record.extend_from_slice(low_bytes(&address.to_be_bytes(), address_bytes));
-        record.extend_from_slice(low_bytes(&length.to_be_bytes(), length_bytes));
-        record
+        MemoryRange { address, length, address_bytes, length_bytes }
     }
 
-    /// Whether the algorithm of `security` is built in; true without one.
+    /// Whether the algorithm or the credential of `security` is built in; true without one.
     pub fn has_known_algorithm(&self) -> bool {
         match &self.security {
             Security::None => true,
+            Security::Certificate { credential, .. } => security::credential_by_name(credential).is_some(),
             Security::SeedKey { algorithm, .. } => security::by_name(algorithm).is_some(),
         }
     }
@@ -291,10 +340,6 @@ impl Profile {
 /// Whether `value` can be written in `bytes` bytes.
 pub(crate) fn fits(value: u64, bytes: u8) -> bool {
     bytes >= 8 || value >> (8 * u32::from(bytes)) == 0
-}
-
-fn low_bytes(all: &[u8; 8], bytes: u8) -> &[u8] {
-    all.get(8_usize.saturating_sub(bytes.into())..).unwrap_or(all)
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod error;
 mod plan;
 mod restore;
 mod sequence;
+mod steps;
 mod transfer;
 
 pub use error::{Cause, EcuState, Misbehaviour, ProgrammingError};
@@ -52,7 +53,7 @@ pub use transfer::DataError;
 use super::client::{Client, Outgoing, TransportFailure};
 use super::message::Request;
 use super::profile::{Phase, Profile, Security};
-use super::security::{self, KeyAlgorithm};
+use super::security::{self, Credential, KeyAlgorithm};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -109,7 +110,9 @@ pub enum Event {
 pub struct Programmer {
     profile: Arc<Profile>,
     plan: Plan,
-    algorithm: Option<Arc<dyn KeyAlgorithm>>,
+    secrets: Secrets,
+    /// Of ours to the ECU, in 0x29
+    challenge: Vec<u8>,
     client: Client,
     steps: Vec<Phase>,
     position: usize,
@@ -120,6 +123,9 @@ pub struct Programmer {
     transfer: Transfer,
     /// What broke the transfer that is being taken up again
     recovering: Option<Cause>,
+    /// Where the transfer goes on once the flash driver is in place
+    resume_at: Option<u64>,
+    erasing: Erasing,
     bank: usize,
     version: Option<Vec<u8>>,
     hardware: Option<Vec<u8>>,
@@ -138,6 +144,26 @@ pub struct Programmer {
     events: VecDeque<Event>,
 }
 
+/// What the profile's security needs and data cannot hold.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// For 0x27, whatever the profile calls it; `None`: the built-in one of that name
+    pub algorithm: Option<Arc<dyn KeyAlgorithm>>,
+    /// For 0x29, whatever the profile calls it; `None`: the built-in one of that name
+    pub credential: Option<Arc<dyn Credential>>,
+}
+
+/// How far erasing is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Erasing {
+    /// Segment under way
+    index: usize,
+    /// When the first request was made
+    since: Option<Instant>,
+    /// The ECU has said yes once, so something is gone
+    begun: bool,
+}
+
 /// The request under way, by what its answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -148,10 +174,15 @@ enum Asked {
     Step,
     Seed,
     Key,
+    Certificate,
+    Proof,
     ResumeOffset,
     Erase,
     Download,
+    FileReplace,
+    FileResume,
     Block,
+    Exit,
     Checksum,
     Dependencies,
     SwitchBank,
@@ -173,48 +204,50 @@ impl Programmer {
     /// # Errors
     /// A plan that cannot be carried out with this profile.
     pub fn new(now: Instant, profile: Arc<Profile>, plan: Plan) -> Result<Self, PlanError> {
-        let algorithm = match &profile.security {
-            Security::None => None,
-            Security::SeedKey { algorithm: name, .. } => {
-                let unknown = || PlanError::UnknownKeyAlgorithm { name: name.clone() };
-                Some(security::by_name(name).ok_or_else(unknown)?)
-            }
-        };
-        Self::start(now, profile, plan, algorithm)
+        Self::with_secrets(now, profile, plan, Secrets::default())
     }
 
-    /// The same with an algorithm of the caller's, whatever the profile calls it.
+    /// The same with secrets of the caller's.
     ///
     /// # Errors
     /// A plan that cannot be carried out with this profile.
-    pub fn with_key_algorithm(
+    pub fn with_secrets(
         now: Instant,
         profile: Arc<Profile>,
         plan: Plan,
-        algorithm: Arc<dyn KeyAlgorithm>,
+        mut secrets: Secrets,
     ) -> Result<Self, PlanError> {
-        Self::start(now, profile, plan, Some(algorithm))
-    }
-
-    fn start(
-        now: Instant,
-        profile: Arc<Profile>,
-        plan: Plan,
-        algorithm: Option<Arc<dyn KeyAlgorithm>>,
-    ) -> Result<Self, PlanError> {
+        match &profile.security {
+            Security::None => {}
+            Security::SeedKey { algorithm: name, .. } => {
+                secrets.algorithm = secrets.algorithm.or_else(|| security::by_name(name));
+                if secrets.algorithm.is_none() {
+                    return Err(PlanError::UnknownKeyAlgorithm { name: name.clone() });
+                }
+            }
+            Security::Certificate { credential: name, .. } => {
+                secrets.credential = secrets.credential.or_else(|| security::credential_by_name(name));
+                if secrets.credential.is_none() {
+                    return Err(PlanError::UnknownCredential { name: name.clone() });
+                }
+            }
+        }
         plan.validate(&profile)?;
-        let erased_before = plan.resume_from.is_some() && !profile.keeps_old_software();
-        let ecu_state = if erased_before { EcuState::NoApplication } else { EcuState::OldSoftware };
+        // What an earlier attempt left behind only the ECU can tell.
+        let ecu_state = if plan.resume_from.is_some() { EcuState::Unknown } else { EcuState::OldSoftware };
         let mut programmer = Self {
-            algorithm,
+            secrets,
+            challenge: Vec::new(),
             client: Client::new(profile.timings.client()),
             steps: profile.steps(),
             position: 0,
             phase: Phase::Identification,
             asked: None,
             pause: None,
-            transfer: Transfer::new(plan.image_len),
+            transfer: Transfer::new(plan.image_len, profile.block_check),
             recovering: None,
+            resume_at: None,
+            erasing: Erasing::default(),
             bank: plan.bank.unwrap_or(0),
             version: None,
             hardware: None,

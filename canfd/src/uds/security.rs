@@ -1,10 +1,10 @@
-//! Seed and key of service 0x27.
+//! Seed and key of service 0x27, certificates of service 0x29.
 //!
-//! Real algorithms belong to the manufacturer and live outside this crate: implement [`KeyAlgorithm`] and hand it to
-//! [`Programmer::with_key_algorithm`](super::programming::Programmer::with_key_algorithm). The two here protect
-//! nothing; they let simulators and demonstrations walk the whole sequence.
+//! Real algorithms and keys belong to the manufacturer and live outside this crate: implement [`KeyAlgorithm`] or
+//! [`Credential`] and hand it to [`Programmer::with_secrets`](super::programming::Programmer::with_secrets). Those here
+//! protect nothing; they let simulators and demonstrations walk the whole sequence.
 
-use super::message::SecurityLevel;
+use super::message::{SecurityLevel, ServerChallenge};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -12,6 +12,61 @@ use std::sync::Arc;
 pub trait KeyAlgorithm: Debug + Send + Sync {
     /// The key for `seed` at `level`.
     fn key(&self, level: SecurityLevel, seed: &[u8]) -> Vec<u8>;
+}
+
+/// What a tester proves itself with in service 0x29.
+pub trait Credential: Debug + Send + Sync {
+    /// The tester's certificate.
+    fn certificate(&self) -> Vec<u8>;
+
+    /// A fresh challenge for an ECU that is to prove itself too.
+    fn challenge(&self) -> Vec<u8>;
+
+    /// Whether the ECU's certificate is trusted and its proof answers `challenge`.
+    fn accepts_server(&self, challenge: &[u8], certificate: &[u8], proof: &[u8]) -> bool;
+
+    /// Proof of ownership over the ECU's challenge, and an ephemeral key, empty where none is agreed on.
+    fn prove(&self, server: &ServerChallenge) -> (Vec<u8>, Vec<u8>);
+}
+
+/// The built-in credential of a name: `demonstration-certificate`.
+pub fn credential_by_name(name: &str) -> Option<Arc<dyn Credential>> {
+    (name == "demonstration-certificate").then(|| Arc::new(DemonstrationCertificate) as Arc<dyn Credential>)
+}
+
+/// For demonstrations only: everybody has the same certificate, and a proof is a scrambled challenge.
+#[derive(Debug, Clone, Copy)]
+pub struct DemonstrationCertificate;
+
+impl DemonstrationCertificate {
+    /// The certificate of every tester.
+    pub const TESTER: &[u8] = b"demonstration tester certificate";
+    /// The certificate of every ECU.
+    pub const SERVER: &[u8] = b"demonstration ECU certificate";
+
+    /// What answers `challenge` for the owner of `certificate`.
+    pub fn proof(certificate: &[u8], challenge: &[u8]) -> Vec<u8> {
+        let mix = |(byte, own): (&u8, &u8)| byte.rotate_left(3) ^ own;
+        challenge.iter().zip(certificate.iter().cycle()).map(mix).collect()
+    }
+}
+
+impl Credential for DemonstrationCertificate {
+    fn certificate(&self) -> Vec<u8> {
+        Self::TESTER.to_vec()
+    }
+
+    fn challenge(&self) -> Vec<u8> {
+        b"demonstration challenge".to_vec()
+    }
+
+    fn accepts_server(&self, challenge: &[u8], certificate: &[u8], proof: &[u8]) -> bool {
+        certificate == Self::SERVER && proof == Self::proof(Self::SERVER, challenge)
+    }
+
+    fn prove(&self, server: &ServerChallenge) -> (Vec<u8>, Vec<u8>) {
+        (Self::proof(Self::TESTER, &server.challenge), Vec::new())
+    }
 }
 
 /// The built-in algorithm of a name: `demonstration-xor-rotate` or `demonstration-multiply-add`.

@@ -3,13 +3,16 @@
 //!
 //! Every call that takes `&mut self` is followed by a full drain of `poll_response`.
 
+mod authentication;
 mod services;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use super::message::{
-    BlockSequenceCounter, DataIdentifier, Nrc, RoutineControl, RoutineId, SUPPRESS_POSITIVE_RESPONSE,
-    SecurityLevel, ServiceId, Session, negative_response, positive_response,
+    BlockSequenceCounter, DataIdentifier, FileAccepted, FileRequest, MemoryRange, Nrc, RoutineControl,
+    RoutineId, SUPPRESS_POSITIVE_RESPONSE, SecurityLevel, ServerChallenge, ServiceId, Session,
+    negative_response, positive_response,
 };
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -57,6 +60,8 @@ pub struct Context {
     pub session: Session,
     /// The level unlocked, if any
     pub unlocked: Option<SecurityLevel>,
+    /// Whether the tester has proven itself by 0x29
+    pub authenticated: bool,
 }
 
 /// How the application carries out a request.
@@ -112,6 +117,14 @@ pub trait Application {
     /// Data of a 0x36 with the right counter.
     fn transfer_data(&mut self, context: Context, data: &[u8]) -> Outcome;
 
+    /// Takes off what stands behind the data of a 0x36 given whole; the rest is data.
+    ///
+    /// # Errors
+    /// The code to refuse with, such as after a wrong checksum.
+    fn check_block<'a>(&mut self, request: &'a [u8]) -> Result<&'a [u8], Nrc> {
+        Ok(request)
+    }
+
     /// Service 0x37 after as many bytes as 0x34 announced.
     fn transfer_exit(&mut self, context: Context) -> Outcome;
 
@@ -120,6 +133,94 @@ pub trait Application {
     /// # Errors
     /// The code to refuse with.
     fn finish(&mut self, now: Instant) -> Result<Vec<u8>, Nrc>;
+
+    /// Service 0x14 for a group of trouble codes.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn clear_diagnostic_information(&mut self, _context: Context, _group: u32) -> Result<(), Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
+
+    /// Service 0x19: what follows the report type.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn read_dtc_information(
+        &mut self,
+        _context: Context,
+        _report_type: u8,
+        _parameters: &[u8],
+    ) -> Result<Vec<u8>, Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
+
+    /// Service 0x23.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn read_memory(&mut self, _context: Context, _range: &MemoryRange) -> Result<Vec<u8>, Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
+
+    /// Service 0x2F: what follows the identifier in the answer.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn io_control(
+        &mut self,
+        _context: Context,
+        _did: DataIdentifier,
+        _option: &[u8],
+    ) -> Result<Vec<u8>, Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
+
+    /// Service 0x29: a challenge for the owner of that certificate, and with `challenge` the ECU's own proof.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn verify_certificate(
+        &mut self,
+        _context: Context,
+        _certificate: &[u8],
+        _challenge: Option<&[u8]>,
+    ) -> Result<ServerChallenge, Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
+
+    /// Service 0x29: whether `proof` answers the ECU's challenge.
+    fn accepts_proof(&mut self, _challenge: &ServerChallenge, _proof: &[u8]) -> bool {
+        false
+    }
+
+    /// Service 0x35; returns the longest answer to 0x36 in bytes, service and counter included.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn request_upload(&mut self, _context: Context, _format: u8, _range: &MemoryRange) -> Result<u32, Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
+
+    /// Service 0x36 of an upload: the next so many bytes.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn upload(&mut self, _context: Context, _len: usize) -> Result<Vec<u8>, Nrc> {
+        Err(Nrc::RequestSequenceError)
+    }
+
+    /// Service 0x38. A file to the ECU goes on as after 0x34, one from the ECU as after 0x35.
+    ///
+    /// # Errors
+    /// The code to refuse with.
+    fn request_file_transfer(
+        &mut self,
+        _context: Context,
+        _request: &FileRequest,
+    ) -> Result<FileAccepted, Nrc> {
+        Err(Nrc::ServiceNotSupported)
+    }
 
     /// Service 0x11: restart; returns how long the ECU is deaf.
     ///
@@ -137,6 +238,9 @@ pub struct Server<A> {
     s3_deadline: Option<Instant>,
     unlocked: Option<SecurityLevel>,
     seed: Option<(SecurityLevel, Vec<u8>)>,
+    /// Given out and not yet answered in 0x29
+    challenge: Option<ServerChallenge>,
+    authenticated: bool,
     attempts: u32,
     locked_until: Option<Instant>,
     deaf_until: Option<Instant>,
@@ -152,6 +256,9 @@ struct Download {
     counter: BlockSequenceCounter,
     remaining: u64,
     max_block_length: u32,
+    /// Of a transfer from the ECU: the block sent last, to be sent again if it is asked for again
+    last: Option<Vec<u8>>,
+    to_tester: bool,
 }
 
 /// A request whose answer takes time.
@@ -188,6 +295,8 @@ impl<A: Application> Server<A> {
             s3_deadline: None,
             unlocked: None,
             seed: None,
+            challenge: None,
+            authenticated: false,
             attempts: 0,
             deaf_until: None,
             download: None,
@@ -349,7 +458,9 @@ impl<A: Application> Server<A> {
         self.unlocked = None;
         self.seed = None;
         self.download = None;
+        self.challenge = None;
         if session == Session::Default {
+            self.authenticated = false;
             self.communication_enabled = true;
             self.dtc_setting_enabled = true;
             self.s3_deadline = None;

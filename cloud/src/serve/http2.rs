@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crypto_offload::tls::Negotiated;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::Shared;
 use super::exchange::{self, Gone, Transport};
 use super::statistics::count;
+use super::tls::Choice;
 
 /// Largest request head, in bytes, uncompressed.
 const MAX_HEAD: u32 = 16 * 1024;
@@ -23,9 +25,11 @@ const MAX_HEAD: u32 = 16 * 1024;
 /// After a failed accept, for example because all file descriptors are in use.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A TLS configuration for each family of suites.
+type Tls = Choice<Arc<rustls::ServerConfig>>;
+
 /// Takes connections for as long as the task lives.
-pub(crate) async fn accept(listener: TcpListener, tls: Arc<rustls::ServerConfig>, shared: Arc<Shared>) {
-    let acceptor = TlsAcceptor::from(tls);
+pub(crate) async fn accept(listener: TcpListener, tls: Arc<Tls>, shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
     loop {
         let accepted = listener.accept().await;
@@ -43,10 +47,10 @@ pub(crate) async fn accept(listener: TcpListener, tls: Arc<rustls::ServerConfig>
             count(&shared.statistics.refused, 1);
             continue;
         };
-        let (acceptor, shared) = (acceptor.clone(), shared.clone());
+        let (tls, shared) = (tls.clone(), shared.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            match timeout(shared.limits.handshake, handshake(acceptor, socket, &shared)).await {
+            match timeout(shared.limits.handshake, handshake(&tls, socket, &shared)).await {
                 Ok(Some(connection)) => {
                     count(&shared.statistics.connections, 1);
                     serve(connection, shared).await;
@@ -59,9 +63,15 @@ pub(crate) async fn accept(listener: TcpListener, tls: Arc<rustls::ServerConfig>
 
 type Connection = h2::server::Connection<tokio_rustls::server::TlsStream<TcpStream>, Bytes>;
 
-async fn handshake(acceptor: TlsAcceptor, socket: TcpStream, shared: &Shared) -> Option<Connection> {
+async fn handshake(tls: &Tls, socket: TcpStream, shared: &Shared) -> Option<Connection> {
     socket.set_nodelay(true).ok()?;
-    let stream = acceptor.accept(socket).await.ok()?;
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await.ok()?;
+    let config = tls.for_hello(&start.client_hello())?.clone();
+    let stream = start.into_stream(config).await.ok()?;
+    if let Err(violation) = Negotiated::of(stream.get_ref().1)?.check(tls.suites) {
+        tracing::warn!(%violation, "a gateway's handshake mixes suites");
+        return None;
+    }
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(shared.limits.streams)

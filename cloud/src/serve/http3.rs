@@ -6,11 +6,11 @@ use bytes::Bytes;
 use h3::error::Code;
 use h3::server::RequestStream;
 use http::Response;
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::exchange::{self, Gone, Transport};
+use super::quic_choice::QuicChoice;
 use super::statistics::count;
 use super::{Limits, Shared};
 
@@ -22,10 +22,7 @@ const MAX_HEAD: u64 = 16 * 1024;
 const EARLY_STREAMS: u32 = 8;
 
 /// The transport's bounds. A client sends heads only, so that what it may send is small.
-pub(crate) fn quic_config(
-    tls: rustls::ServerConfig,
-    limits: &Limits,
-) -> Result<quinn::ServerConfig, NoInitialCipherSuite> {
+pub(crate) fn quic_config(tls: QuicChoice, limits: &Limits) -> quinn::ServerConfig {
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(EARLY_STREAMS.min(limits.streams).into())
@@ -37,9 +34,9 @@ pub(crate) fn quic_config(
         .datagram_receive_buffer_size(None)
         // An idle time that QUIC cannot express is longer than any we accept.
         .max_idle_timeout(quinn::IdleTimeout::try_from(limits.idle).ok());
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
     config.transport_config(Arc::new(transport));
-    Ok(config)
+    config
 }
 
 /// Takes connections for as long as the endpoint is open.

@@ -10,6 +10,7 @@ mod faults;
 mod http2;
 mod http3;
 mod path;
+mod quic_choice;
 mod range;
 mod statistics;
 mod tls;
@@ -20,13 +21,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crypto_offload::tls::Suites;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use faults::{Fault, Faults};
 pub use statistics::{Snapshot, Statistics};
-pub use tls::{Identity, TlsError};
+use tls::Choice;
+pub use tls::{Credentials, Identity, TlsError};
 
 /// How many ports are tried when the system chooses one that is free for TCP but not for UDP.
 const PORT_ATTEMPTS: usize = 16;
@@ -38,10 +41,12 @@ pub struct Config {
     pub root: PathBuf,
     /// Address for both protocols; port 0 lets the system choose.
     pub addr: SocketAddr,
-    /// The origin's certificate and key.
-    pub identity: Identity,
-    /// PEM file of the authority that gateways' certificates must come from.
-    pub client_ca: PathBuf,
+    /// Which suites gateways may come with.
+    pub suites: Suites,
+    /// Certificates for international suites; needed unless the policy is SM only.
+    pub international: Option<Credentials>,
+    /// Certificates for SM suites; needed unless the policy is international.
+    pub sm: Option<Credentials>,
     /// How much one origin takes on.
     pub limits: Limits,
     /// Faults in force.
@@ -92,6 +97,9 @@ pub enum BindError {
     /// QUIC cannot use the TLS configuration.
     #[error("certificates cannot be used for QUIC: {0}")]
     Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The cryptographic library has no AES-128-GCM, with which every QUIC connection begins.
+    #[error("QUIC needs AES-128-GCM for its first packets, and there is none")]
+    NoInitialSuite,
     /// The address is taken or not ours.
     #[error("cannot listen on {addr} for {protocol}: {source}")]
     Listen {
@@ -109,7 +117,7 @@ pub enum BindError {
 pub struct Server {
     addr: SocketAddr,
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Arc<Choice<Arc<rustls::ServerConfig>>>,
     endpoint: quinn::Endpoint,
     shared: Arc<Shared>,
 }
@@ -136,9 +144,9 @@ impl Server {
             return Err(root_error(io::ErrorKind::NotADirectory.into()));
         }
         std::fs::read_dir(&root).map_err(root_error)?;
-        let tls = tls::server_config(&config.identity, &config.client_ca, b"h2")?;
-        let quic = tls::server_config(&config.identity, &config.client_ca, b"h3")?;
-        let quic = http3::quic_config(quic, &config.limits)?;
+        let tls = tls::server_configs(&config, b"h2")?;
+        let quic = quic_choice::QuicChoice::new(&tls::server_configs(&config, b"h3")?)?;
+        let quic = http3::quic_config(quic, &config.limits);
         let (listener, socket, addr) = take_port(config.addr).await?;
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(quic), socket, runtime)

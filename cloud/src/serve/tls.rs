@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crypto_offload::tls::{Family, Suites};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{ClientHello, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, version};
+
+use super::Config;
+use crate::certs::CertificateFiles;
 
 /// Why no TLS configuration came about; always the fault of the files given.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +39,35 @@ pub enum TlsError {
         /// Why not.
         source: rustls::Error,
     },
+    /// The policy allows a family for which no certificate was given.
+    #[error(
+        "suites = \"{suites}\" needs a certificate for {family:?} suites (gateway-cloud publish keys makes both kinds)"
+    )]
+    Missing {
+        /// The policy.
+        suites: Suites,
+        /// The family.
+        family: Family,
+    },
     /// The provider cannot do TLS 1.3.
     #[error("TLS 1.3 is not available: {0}")]
     Provider(rustls::Error),
+}
+
+/// What one family of suites needs.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The origin's certificate and key.
+    pub identity: Identity,
+    /// PEM file of the authority that gateways' certificates must come from.
+    pub client_ca: PathBuf,
+}
+
+impl From<CertificateFiles> for Credentials {
+    fn from(files: CertificateFiles) -> Self {
+        let identity = Identity { certificate: files.server, key: files.server_key };
+        Self { identity, client_ca: files.ca }
+    }
 }
 
 /// A certificate and its key, both PEM files.
@@ -49,14 +79,71 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-/// A configuration that takes only clients with a certificate under `client_ca`, for the one protocol `alpn`.
-pub(crate) fn server_config(
-    identity: &Identity,
-    client_ca: &Path,
-    alpn: &[u8],
-) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let authority = |reason: String| TlsError::Authority { path: client_ca.to_owned(), reason };
+/// One configuration for each family of the policy; which of them answers is decided by the ClientHello.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice<T> {
+    pub(crate) suites: Suites,
+    sm: Option<T>,
+    international: Option<T>,
+}
+
+impl<T> Choice<T> {
+    /// `make` is called for each family that `suites` allows.
+    pub(crate) fn new<E>(suites: Suites, mut make: impl FnMut(Family) -> Result<T, E>) -> Result<Self, E> {
+        let mut choice = Self { suites, sm: None, international: None };
+        for &family in suites.families() {
+            *choice.slot(family) = Some(make(family)?);
+        }
+        Ok(choice)
+    }
+
+    /// The same choice between other things.
+    pub(crate) fn try_map<U, E>(&self, mut map: impl FnMut(&T) -> Result<U, E>) -> Result<Choice<U>, E> {
+        Ok(Choice {
+            suites: self.suites,
+            sm: self.sm.as_ref().map(&mut map).transpose()?,
+            international: self.international.as_ref().map(&mut map).transpose()?,
+        })
+    }
+
+    fn slot(&mut self, family: Family) -> &mut Option<T> {
+        match family {
+            Family::Sm => &mut self.sm,
+            Family::International => &mut self.international,
+        }
+    }
+
+    /// What answers this ClientHello.
+    pub(crate) fn for_hello(&self, hello: &ClientHello<'_>) -> Option<&T> {
+        match self.suites.family_for_hello(hello) {
+            Family::Sm => self.sm.as_ref(),
+            Family::International => self.international.as_ref(),
+        }
+    }
+
+    /// Any of them, for what they have in common.
+    pub(crate) fn any(&self) -> Option<&T> {
+        self.sm.as_ref().or(self.international.as_ref())
+    }
+}
+
+/// Configurations that take only clients with a certificate, for the one protocol `alpn`.
+pub(crate) fn server_configs(config: &Config, alpn: &[u8]) -> Result<Choice<Arc<ServerConfig>>, TlsError> {
+    let suites = config.suites;
+    Choice::new(suites, |family| {
+        let credentials = match family {
+            Family::Sm => config.sm.as_ref(),
+            Family::International => config.international.as_ref(),
+        };
+        let credentials = credentials.ok_or(TlsError::Missing { suites, family })?;
+        server_config(family, credentials, alpn).map(Arc::new)
+    })
+}
+
+fn server_config(family: Family, credentials: &Credentials, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
+    let Credentials { identity, client_ca } = credentials;
+    let provider = family.provider();
+    let authority = |reason: String| TlsError::Authority { path: client_ca.clone(), reason };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(client_ca)? {
         roots.add(certificate).map_err(|it| authority(it.to_string()))?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use gateway_cloud::certs::{self, CertificateFiles};
-use gateway_cloud::serve::{Config, Faults, Identity, Limits, Server, Statistics};
+use gateway_cloud::serve::{Config, Faults, Limits, Server, Statistics, Suites};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -59,8 +59,9 @@ impl Origin {
         let server = Server::bind(Config {
             root,
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            identity: Identity { certificate: files.server.clone(), key: files.server_key.clone() },
-            client_ca: files.ca.clone(),
+            suites: Suites::International,
+            international: Some(files.clone().into()),
+            sm: None,
             limits,
             faults: faults.clone(),
         })

@@ -151,7 +151,8 @@ fn write_unsigned_integer(number: &[u8]) -> Vec<u8> {
     if octets[0] & 0x80 == 0 { write(INTEGER, octets) } else { write(INTEGER, &[&[0], octets].concat()) }
 }
 
-fn write(tag: u8, contents: &[u8]) -> Vec<u8> {
+/// One element. `contents` is shorter than 64 KiB.
+pub(crate) fn write(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     // Only our own short structures are written.
     match (u8::try_from(contents.len()), u16::try_from(contents.len())) {

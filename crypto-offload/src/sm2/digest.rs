@@ -1,11 +1,10 @@
 //! What an SM2 signature is made over (GB/T 32918.2 clauses 5.5 and 6.1).
 
-use sm3::{Digest as _, Sm3};
-
 use super::PublicKey;
 use super::point::{Affine, GENERATOR};
 use super::scalar::Scalar;
 use crate::sm2::limbs;
+use crate::sm3::Sm3;
 
 /// Longest user id, in bytes: its length in bits is written into 16.
 const MAX_USER_ID: usize = 0xffff / 8;
@@ -39,20 +38,20 @@ pub(super) fn identity(user_id: UserId<'_>, key: &PublicKey) -> [u8; 32] {
     let mut hash = Sm3::new();
     // The constructor's bound makes the number of bits fit.
     let bits = u16::try_from(user_id.0.len() * 8).unwrap_or(u16::MAX);
-    hash.update(bits.to_be_bytes());
+    hash.update(&bits.to_be_bytes());
     hash.update(user_id.0);
-    hash.update(Affine::a());
-    hash.update(Affine::b());
-    hash.update(GENERATOR.x.to_be_bytes());
-    hash.update(GENERATOR.y.to_be_bytes());
+    hash.update(&Affine::a());
+    hash.update(&Affine::b());
+    hash.update(&GENERATOR.x.to_be_bytes());
+    hash.update(&GENERATOR.y.to_be_bytes());
     hash.update(&key.to_uncompressed()[1..]);
-    hash.finalize().into()
+    hash.finish()
 }
 
 /// e: the digest of Z and the message, whose parts are taken as one, as a number modulo n.
 pub(super) fn message(user_id: UserId<'_>, key: &PublicKey, parts: &[&[u8]]) -> Scalar {
     let mut hash = Sm3::new();
-    hash.update(identity(user_id, key));
+    hash.update(&identity(user_id, key));
     parts.iter().for_each(|part| hash.update(part));
-    Scalar::reduce(&limbs::from_be_bytes(&hash.finalize().into()))
+    Scalar::reduce(&limbs::from_be_bytes(&hash.finish()))
 }

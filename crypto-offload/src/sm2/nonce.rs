@@ -1,10 +1,10 @@
 //! Nonces by RFC 6979 clause 3.2 with HMAC-SM3: the same key and digest give the same nonce, so that a weak random
 //! generator cannot give the key away. Fresh random bytes may be mixed in (clause 3.6), against fault attacks.
 
-use sm3::{Digest as _, Sm3};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::scalar::Scalar;
+use crate::sm3::Sm3;
 
 /// Bytes per input block of SM3.
 const BLOCK: usize = 64;
@@ -73,6 +73,6 @@ fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let mut inner = keyed(0x36);
     parts.iter().for_each(|part| inner.update(part));
     let mut outer = keyed(0x5c);
-    outer.update(inner.finalize());
-    outer.finalize().into()
+    outer.update(&inner.finish());
+    outer.finish()
 }

@@ -1,22 +1,16 @@
 //! AES-GCM and SM4-GCM, in place: the buffer that comes in is the buffer that goes out.
 //!
-//! AES-GCM is AWS-LC's with feature `aws-lc` and RustCrypto's without; both run in constant time, with the CPU's AES
-//! instructions where there are any. SM4 does **not**: the
-//! block cipher underneath looks its S-box up in a table by secret bytes, which leaks through the cache to other
-//! programs on the same core. A constant-time SM4 is pending.
+//! AES-GCM is AWS-LC's with feature `aws-lc` and RustCrypto's without; SM4-GCM is [`crate::sm4`]'s. All of them run in
+//! constant time.
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
 
-use aes_gcm::aead::consts::{U12, U16};
-use aes_gcm::aead::{AeadInOut, Nonce};
-use aes_gcm::{AesGcm, KeyInit, Tag};
-use sm4::Sm4;
+#[cfg(any(test, not(feature = "aws-lc")))]
+mod rust_crypto;
 
 use crate::job::{Cipher, JobError, Seal};
-
-/// SP 800-38D's mode over SM4, as RFC 8998 clause 3.2 uses it.
-type Sm4Gcm = AesGcm<Sm4, U12>;
+use crate::sm4::{AeadError, Sm4Gcm};
 
 const TOO_LONG: JobError = JobError::Engine("data longer than GCM allows under one nonce");
 
@@ -32,10 +26,10 @@ pub fn open(seal: &Seal, data: Vec<u8>) -> Result<Vec<u8>, JobError> {
         #[cfg(feature = "aws-lc")]
         Cipher::Aes256Gcm => aws_lc::open(&aws_lc_rs::aead::AES_256_GCM, seal, data),
         #[cfg(not(feature = "aws-lc"))]
-        Cipher::Aes128Gcm => open_with(&keyed::<aes_gcm::Aes128Gcm>(seal)?, seal, data),
+        Cipher::Aes128Gcm => rust_crypto::open::<aes_gcm::Aes128Gcm>(seal, data),
         #[cfg(not(feature = "aws-lc"))]
-        Cipher::Aes256Gcm => open_with(&keyed::<aes_gcm::Aes256Gcm>(seal)?, seal, data),
-        Cipher::Sm4Gcm => open_with(&keyed::<Sm4Gcm>(seal)?, seal, data),
+        Cipher::Aes256Gcm => rust_crypto::open::<aes_gcm::Aes256Gcm>(seal, data),
+        Cipher::Sm4Gcm => open_sm4(seal, data),
     }
 }
 
@@ -51,43 +45,39 @@ pub fn seal(seal: &Seal, data: Vec<u8>) -> Result<Vec<u8>, JobError> {
         #[cfg(feature = "aws-lc")]
         Cipher::Aes256Gcm => aws_lc::seal(&aws_lc_rs::aead::AES_256_GCM, seal, data),
         #[cfg(not(feature = "aws-lc"))]
-        Cipher::Aes128Gcm => seal_with(&keyed::<aes_gcm::Aes128Gcm>(seal)?, seal, data),
+        Cipher::Aes128Gcm => rust_crypto::seal::<aes_gcm::Aes128Gcm>(seal, data),
         #[cfg(not(feature = "aws-lc"))]
-        Cipher::Aes256Gcm => seal_with(&keyed::<aes_gcm::Aes256Gcm>(seal)?, seal, data),
-        Cipher::Sm4Gcm => seal_with(&keyed::<Sm4Gcm>(seal)?, seal, data),
+        Cipher::Aes256Gcm => rust_crypto::seal::<aes_gcm::Aes256Gcm>(seal, data),
+        Cipher::Sm4Gcm => seal_sm4(seal, data),
     }
 }
 
-fn keyed<A: KeyInit>(seal: &Seal) -> Result<A, JobError> {
-    let key = seal.key.expose();
-    A::new_from_slice(key).map_err(|_| key_length(seal))
+fn keyed(seal: &Seal) -> Result<Sm4Gcm, JobError> {
+    let key = seal.key.expose().try_into().map_err(|_| key_length(seal))?;
+    Ok(Sm4Gcm::new(key))
 }
 
 fn key_length(seal: &Seal) -> JobError {
     JobError::KeyLength { cipher: seal.cipher, found: seal.key.expose().len() }
 }
 
-fn open_with<A>(aead: &A, seal: &Seal, mut data: Vec<u8>) -> Result<Vec<u8>, JobError>
-where
-    A: AeadInOut<NonceSize = U12, TagSize = U16>,
-{
-    let mismatch = || JobError::TagMismatch(seal.cipher);
-    let (text, tag) = data.split_last_chunk_mut::<{ Cipher::TAG_LEN }>().ok_or_else(mismatch)?;
-    let tag = Tag::from(*tag);
+fn open_sm4(seal: &Seal, mut data: Vec<u8>) -> Result<Vec<u8>, JobError> {
+    let mismatch = JobError::TagMismatch(seal.cipher);
+    let key = keyed(seal)?;
+    let Some((text, tag)) = data.split_last_chunk_mut::<{ Cipher::TAG_LEN }>() else { return Err(mismatch) };
     let len = text.len();
-    aead.decrypt_inout_detached(&Nonce::<A>::from(seal.nonce), &seal.aad, text.into(), &tag)
-        .map_err(|_| mismatch())?;
-    data.truncate(len);
-    Ok(data)
+    match key.open_in_place(&seal.nonce, &seal.aad, text, tag) {
+        Ok(()) => {
+            data.truncate(len);
+            Ok(data)
+        }
+        Err(AeadError::TooLong) => Err(TOO_LONG),
+        Err(_) => Err(mismatch),
+    }
 }
 
-fn seal_with<A>(aead: &A, seal: &Seal, mut data: Vec<u8>) -> Result<Vec<u8>, JobError>
-where
-    A: AeadInOut<NonceSize = U12, TagSize = U16>,
-{
-    let tag = aead
-        .encrypt_inout_detached(&Nonce::<A>::from(seal.nonce), &seal.aad, data.as_mut_slice().into())
-        .map_err(|_| TOO_LONG)?;
+fn seal_sm4(seal: &Seal, mut data: Vec<u8>) -> Result<Vec<u8>, JobError> {
+    let tag = keyed(seal)?.seal_in_place(&seal.nonce, &seal.aad, &mut data).map_err(|_| TOO_LONG)?;
     data.extend_from_slice(&tag);
     Ok(data)
 }
@@ -110,9 +100,10 @@ mod tests {
                 aad: plain.iter().copied().take(len % 37).collect(),
             };
             let (short, long) = (how(Cipher::Aes128Gcm), how(Cipher::Aes256Gcm));
-            let other = seal_with(&keyed::<aes_gcm::Aes128Gcm>(&short).unwrap(), &short, plain.clone());
+            let other = rust_crypto::seal::<aes_gcm::Aes128Gcm>(&short, plain.clone());
             assert_eq!(seal(&short, plain.clone()), other, "{len}");
-            let other = seal_with(&keyed::<aes_gcm::Aes256Gcm>(&long).unwrap(), &long, plain.clone());
+            assert_eq!(rust_crypto::open::<aes_gcm::Aes128Gcm>(&short, other.unwrap()), Ok(plain.clone()));
+            let other = rust_crypto::seal::<aes_gcm::Aes256Gcm>(&long, plain.clone());
             assert_eq!(seal(&long, plain.clone()), other, "{len}");
         }
     }

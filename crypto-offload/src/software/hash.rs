@@ -2,9 +2,9 @@
 
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest as _, Sha256, Sha512};
-use sm3::Sm3;
 
 use crate::job::{Digest, HashAlgorithm, HashState, JobError};
+use crate::sm3::Sm3;
 
 /// More than this many bytes no state may claim: SHA-256 and SM3 count bits in 64 bits, and the half above this is left
 /// for what is hashed next.
@@ -50,7 +50,7 @@ impl Hasher {
         let function = match state.algorithm {
             HashAlgorithm::Sha256 => import(state, 32, 8, 64).map(Function::Sha256),
             HashAlgorithm::Sha512 => import(state, 64, 16, 128).map(Function::Sha512),
-            HashAlgorithm::Sm3 => import(state, 32, 8, 64).map(Function::Sm3),
+            HashAlgorithm::Sm3 => import_sm3(state).map(Function::Sm3),
         };
         function
             .map(|function| Self { function, hashed: state.hashed })
@@ -72,7 +72,7 @@ impl Hasher {
         let (algorithm, midstate) = match &self.function {
             Function::Sha256(hash) => (HashAlgorithm::Sha256, hash.serialize().to_vec()),
             Function::Sha512(hash) => (HashAlgorithm::Sha512, hash.serialize().to_vec()),
-            Function::Sm3(hash) => (HashAlgorithm::Sm3, hash.serialize().to_vec()),
+            Function::Sm3(hash) => (HashAlgorithm::Sm3, hash.midstate().to_vec()),
         };
         if self.hashed == 0 {
             return HashState::new(algorithm);
@@ -85,7 +85,7 @@ impl Hasher {
         let digest = match self.function {
             Function::Sha256(hash) => Digest::new(&hash.finalize()),
             Function::Sha512(hash) => Digest::new(&hash.finalize()),
-            Function::Sm3(hash) => Digest::new(&hash.finalize()),
+            Function::Sm3(hash) => Digest::new(&hash.finish()),
         };
         digest.expect("each of the three functions yields 32 or 64 bytes")
     }
@@ -133,6 +133,11 @@ fn import<H: SerializableState>(state: &HashState, chain: usize, counter: usize,
     }
     let bytes = SerializedState::<H>::try_from(state.midstate.as_slice()).ok()?;
     H::deserialize(&bytes).ok()
+}
+
+fn import_sm3(state: &HashState) -> Option<Sm3> {
+    let hash = Sm3::from_midstate(state.midstate.as_slice().try_into().ok()?)?;
+    (state.hashed > 0 && state.hashed <= MAX_HASHED && hash.hashed() == state.hashed).then_some(hash)
 }
 
 #[cfg(test)]

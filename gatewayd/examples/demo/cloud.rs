@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crypto_offload::signing;
 use gateway_cloud::certs::{self, CertificateFiles};
 use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, Published, TargetDescription};
-use gateway_cloud::serve::{Config, Fault, Faults, Identity, Limits, Server, Statistics};
+use gateway_cloud::serve::{Config, Fault, Faults, Limits, Server, Statistics, Suites};
 use ota::stage::TraceId;
 use ota::uptane::UtcTime;
 use tokio::task::JoinHandle;
@@ -122,8 +122,9 @@ impl Origin {
         let server = Server::bind(Config {
             root: paths.repository,
             addr: ([127, 0, 0, 1], 0).into(),
-            identity: Identity { certificate: paths.certs.server, key: paths.certs.server_key },
-            client_ca: paths.certs.ca,
+            suites: Suites::International,
+            international: Some(paths.certs.into()),
+            sm: None,
             limits: Limits::default(),
             faults,
         });

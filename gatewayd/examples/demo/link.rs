@@ -130,7 +130,7 @@ async fn ask(socket: &PathBuf) -> Option<Status> {
     BufReader::new(stream.take(MAX_ANSWER)).read_until(b'\n', &mut text).await.ok()?;
     match serde_json::from_slice(&text).ok()? {
         Answer::Status(status) => Some(*status),
-        Answer::Ok | Answer::Error { .. } => None,
+        Answer::Ok | Answer::Running(_) | Answer::Error { .. } => None,
     }
 }
 

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use gatewayd::control::{Answer, CryptoStatus, EngineStatus, Request, Status};
+use clap::{CommandFactory, Parser, Subcommand};
+use gatewayd::cli;
+use gatewayd::control::drift::compare;
+use gatewayd::control::{Answer, ConfigurationStatus, CryptoStatus, EngineStatus, Request, Status};
 
 /// Ask the running gatewayd.
 #[derive(Debug, Parser)]
-#[command(name = "gatewayctl", version)]
+#[command(name = "gatewayctl", version, disable_help_subcommand = true)]
 struct Args {
     /// The daemon's control socket.
     #[arg(long, global = true, default_value = "/run/gatewayd/control.sock")]
@@ -35,6 +37,20 @@ enum Command {
     Versions,
     /// Ask the Director for a campaign now.
     Check,
+    /// Compare what runs with the configuration, files, units and links that are there now; exit status 1 where they
+    /// differ, 69 where the daemon cannot be asked.
+    Drift,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write it and those of the subcommands to files.
+    Man {
+        /// Where the files go.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// The longest answer that is read.
@@ -49,10 +65,15 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
+    if matches!(args.command, Command::Drift) {
+        return drift(&args);
+    }
     match run(&args) {
         Ok(text) => {
-            // A reader that has left wants no more text.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            if !text.is_empty() {
+                // A reader that has left wants no more text.
+                let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            }
             ExitCode::SUCCESS
         }
         Err(message) => {
@@ -63,12 +84,45 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<String, String> {
-    let request = if matches!(args.command, Command::Check) { Request::Check } else { Request::Status };
+    let request = match &args.command {
+        Command::Completions { shell } => return Ok(cli::completions(Args::command(), *shell)),
+        Command::Man { dir } => {
+            return cli::man(Args::command(), "1", dir.as_deref()).map_err(|error| error.to_string());
+        }
+        Command::Check => Request::Check,
+        _ => Request::Status,
+    };
     match ask(args, &request)? {
         Answer::Ok => Ok("the Director is being asked".to_owned()),
         Answer::Error { message } => Err(message),
         Answer::Status(status) => show(args, &status),
+        Answer::Running(_) => Err("gatewayd answered something else".to_owned()),
     }
+}
+
+/// `EX_UNAVAILABLE` of sysexits.h.
+const UNAVAILABLE: u8 = 69;
+
+fn drift(args: &Args) -> ExitCode {
+    let running = match ask(args, &Request::Running) {
+        Ok(Answer::Running(running)) => running,
+        answer => {
+            let message = match answer {
+                Err(message) | Ok(Answer::Error { message }) => message,
+                Ok(_) => "gatewayd answered something else".to_owned(),
+            };
+            let _ = writeln!(std::io::stderr(), "gatewayctl: {message}");
+            return ExitCode::from(UNAVAILABLE);
+        }
+    };
+    let drift = compare::compare(&running);
+    let text = match serde_json::to_string_pretty(&drift) {
+        Ok(json) if args.json => json,
+        _ => drift.to_string(),
+    };
+    // A reader that has left wants no more text.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    if drift.items.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn ask(args: &Args, request: &Request) -> Result<Answer, String> {
@@ -94,7 +148,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         let value = match args.command {
             Command::Ecus | Command::Versions => serde_json::to_string_pretty(&status.ecus),
             Command::Campaigns => serde_json::to_string_pretty(&status.campaign),
-            Command::Status | Command::Check => serde_json::to_string_pretty(status),
+            _ => serde_json::to_string_pretty(status),
         };
         return value.map_err(|error| error.to_string());
     }
@@ -102,7 +156,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         Command::Ecus => ecus(status),
         Command::Campaigns => campaign(status),
         Command::Versions => versions(status),
-        Command::Status | Command::Check => overview(status),
+        _ => overview(status),
     })
 }
 
@@ -110,13 +164,14 @@ fn overview(status: &Status) -> String {
     let broker = if status.broker.connected { "connected" } else { "not connected" };
     let workers: Vec<_> = status.workers.iter().map(|it| format!("{} on {}", it.name, it.cpus)).collect();
     format!(
-        "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
+        "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
          {}\nworkers: {}\n{}{}",
         status.version,
         status.pid,
         status.vin,
         status.boot,
         status.uptime_s,
+        configuration(&status.configuration),
         campaign(status),
         status.broker.waiting,
         status.broker.dropped,
@@ -144,6 +199,20 @@ fn engine(engine: &EngineStatus) -> String {
     let crossovers: Vec<String> = crossovers.collect();
     if !crossovers.is_empty() {
         text += &format!("        faster than the CPU: {}\n", crossovers.join(", "));
+    }
+    text
+}
+
+fn configuration(status: &ConfigurationStatus) -> String {
+    let mut text = format!("configuration: {}, {} reloads\n", status.file, status.reloads);
+    if status.fallback {
+        text += "  the file cannot be used; what was in force before the crash still is\n";
+    }
+    if let Some(refused) = &status.refused {
+        text += &format!("  the last reload was refused: {refused}\n");
+    }
+    if !status.needs_restart.is_empty() {
+        text += &format!("  needs a restart: {}\n", status.needs_restart.join(", "));
     }
     text
 }

@@ -1,16 +1,39 @@
 //! The bus as a whole: which frame is whose.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use canfd::bit_timing::BitTiming;
 use canfd::bus::Received;
-use canfd::frame::{FdFrame, FrameFormat};
+use canfd::frame::{CanId, FdFrame, FrameFormat};
+use canfd::isotp::pci::Pci;
+use canfd::pacing::{NotYet, Pacer, PacingConfig, Share, TrafficClass};
 
 use super::message::{EcuError, EcuOrder, EcuReport, SeatConfig};
 use super::seat::Seat;
+use super::silence::Silence;
 use crate::gateway::message::EcuIndex;
 
+/// Frames of telemetry that may wait: one fragmented block.
+const MAX_TELEMETRY: usize = 256;
+/// What programming gets of a bus whose controller is error passive: enough to see whether it recovers.
+const PASSIVE_SHARE: u16 = 100;
+
+/// What a CAN controller says of its error counters (ISO 11898-1, fault confinement).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusState {
+    /// It takes part.
+    ErrorActive,
+    /// It takes part with restraint, and so do we.
+    ErrorPassive,
+    /// It takes no part any more.
+    BusOff,
+}
+
 /// The ECUs of one bus and their sessions.
+///
+/// Frames go out in the order of their [`TrafficClass`], each within its share of the bus, and in the silences that
+/// `silence.rs` describes none.
 #[derive(Debug)]
 pub struct BusMaster {
     seats: Vec<Seat>,
@@ -18,24 +41,59 @@ pub struct BusMaster {
     functional: VecDeque<usize>,
     /// Frames for all ECUs that the bus has not taken yet.
     broadcasts: VecDeque<FdFrame>,
+    telemetry: VecDeque<FdFrame>,
     /// Why the bus is away, while it is.
     down: Option<String>,
     refusals: VecDeque<(EcuIndex, EcuReport)>,
     /// The seat that is asked first for its next frame: nobody starves.
     turn: usize,
+    timing: BitTiming,
+    pacing: PacingConfig,
+    pacer: Option<Pacer>,
+    silence: Silence,
+    /// Frames handed out and not yet confirmed.
+    unconfirmed: usize,
+    /// When a class has tokens for the frame it was refused.
+    paced_until: Option<Instant>,
 }
 
 impl BusMaster {
-    /// A bus that is still away, with these ECUs on it.
+    /// A bus of 500 kbit/s and 2 Mbit/s that is still away, with these ECUs on it and the default shares.
     pub fn new(seats: impl IntoIterator<Item = SeatConfig>) -> Self {
+        Self::paced(seats, BitTiming::FD_500K_2M, PacingConfig::default())
+    }
+
+    /// The same at these bit rates and with these shares.
+    pub fn paced(
+        seats: impl IntoIterator<Item = SeatConfig>,
+        timing: BitTiming,
+        pacing: PacingConfig,
+    ) -> Self {
         Self {
             seats: seats.into_iter().map(Seat::new).collect(),
             functional: VecDeque::new(),
             broadcasts: VecDeque::new(),
+            telemetry: VecDeque::new(),
             down: Some("not opened yet".to_owned()),
             refusals: VecDeque::new(),
             turn: 0,
+            timing,
+            pacing,
+            pacer: None,
+            silence: Silence::new(timing),
+            unconfirmed: 0,
+            paced_until: None,
         }
+    }
+
+    /// The identifiers it sends with and listens to, each once.
+    pub fn ids(&self) -> Vec<CanId> {
+        let of_seat =
+            |seat: &Seat| [seat.config.ids.request, seat.config.ids.response, seat.config.functional];
+        let mut ids: Vec<_> = self.seats.iter().flat_map(of_seat).collect();
+        ids.sort_by_key(|it| it.to_can_id());
+        ids.dedup();
+        ids
     }
 
     /// The bus is there.
@@ -47,10 +105,39 @@ impl BusMaster {
     pub fn handle_bus_down(&mut self, reason: &str) {
         self.functional.clear();
         self.broadcasts.clear();
+        self.telemetry.clear();
+        self.unconfirmed = 0;
+        self.silence = Silence::new(self.timing);
         for seat in &mut self.seats {
             seat.handle_bus_down(reason);
         }
         self.down = Some(reason.to_owned());
+    }
+
+    /// The controller says how it is. A passive one programs at a tenth of the bus; one that is off has no bus.
+    pub fn handle_bus_state(&mut self, now: Instant, state: BusState) {
+        let share = match state {
+            BusState::ErrorActive => self.pacing.programming,
+            BusState::ErrorPassive => Share::permille(PASSIVE_SHARE)
+                .map_or(self.pacing.programming, |it| it.min(self.pacing.programming)),
+            BusState::BusOff => {
+                self.handle_bus_down("the controller is bus-off");
+                return;
+            }
+        };
+        self.pacer(now).set_share(now, TrafficClass::Programming, share);
+    }
+
+    /// A frame of telemetry, which goes when nothing else wants to.
+    ///
+    /// # Errors
+    /// The frame, where the bus is away or too many wait.
+    pub fn send_telemetry(&mut self, frame: FdFrame) -> Result<(), FdFrame> {
+        if self.down.is_some() || self.telemetry.len() >= MAX_TELEMETRY {
+            return Err(frame);
+        }
+        self.telemetry.push_back(frame);
+        Ok(())
     }
 
     /// An order for one of the ECUs. Orders for others are ignored.
@@ -70,12 +157,18 @@ impl BusMaster {
     pub fn handle_frame(&mut self, now: Instant, received: &Received) {
         let id = received.frame.id();
         if !received.own {
+            self.silence.handle_foreign(now);
             if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.response == id) {
                 seat.handle_frame(now, &received.frame);
             }
-        } else if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.request == id) {
+            return;
+        }
+        self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.request == id) {
             seat.handle_transmitted(now);
-        } else if let Some(seat) = self.functional.pop_front().and_then(|at| self.seats.get_mut(at)) {
+        } else if self.seats.iter().any(|it| it.config.functional == id)
+            && let Some(seat) = self.functional.pop_front().and_then(|at| self.seats.get_mut(at))
+        {
             seat.handle_functional_sent(now);
         }
     }
@@ -91,19 +184,22 @@ impl BusMaster {
 
     /// The next frame to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
+        self.paced_until = None;
+        if self.down.is_some() {
+            return None;
+        }
         self.collect_broadcasts();
-        if let Some(frame) = self.broadcasts.pop_front() {
-            return Some(frame);
+        let sessions = self.seats.iter().filter(|seat| seat.is_open()).count();
+        if !self.silence.may_speak(now, self.unconfirmed, sessions) {
+            return None;
         }
-        let count = self.seats.len();
-        for step in 0..count {
-            let at = (self.turn + step) % count;
-            if let Some(frame) = self.seats.get_mut(at).and_then(|seat| seat.poll_transmit(now)) {
-                self.turn = (at + 1) % count;
-                return Some(frame);
-            }
-        }
-        None
+        let frame = self
+            .next_control(now)
+            .or_else(|| self.next_programming(now))
+            .or_else(|| self.next_telemetry(now))?;
+        self.unconfirmed += 1;
+        self.silence.spend(self.timing.frame_duration(&frame));
+        Some(frame)
     }
 
     /// The next report.
@@ -116,7 +212,57 @@ impl BusMaster {
 
     /// When to call [`BusMaster::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.seats.iter().filter_map(Seat::poll_timeout).min()
+        let seats = self.seats.iter().filter_map(Seat::poll_timeout);
+        seats.chain(self.silence.poll_timeout()).chain(self.paced_until).min()
+    }
+
+    fn next_control(&mut self, now: Instant) -> Option<FdFrame> {
+        if let Some(frame) = self.broadcasts.front().copied() {
+            self.afford(now, TrafficClass::Control, &frame)?;
+            return self.broadcasts.pop_front();
+        }
+        self.next_of(now, TrafficClass::Control)
+    }
+
+    fn next_programming(&mut self, now: Instant) -> Option<FdFrame> {
+        self.next_of(now, TrafficClass::Programming)
+    }
+
+    fn next_telemetry(&mut self, now: Instant) -> Option<FdFrame> {
+        let frame = self.telemetry.front().copied()?;
+        self.afford(now, TrafficClass::Telemetry, &frame)?;
+        self.telemetry.pop_front()
+    }
+
+    /// The next frame of that class, by turns.
+    fn next_of(&mut self, now: Instant, class: TrafficClass) -> Option<FdFrame> {
+        let count = self.seats.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let frame = self.seats.get_mut(at).and_then(|seat| seat.peek_transmit(now)).copied();
+            let Some(frame) = frame.filter(|frame| class_of(frame) == class) else { continue };
+            self.afford(now, class, &frame)?;
+            self.turn = (at + 1) % count;
+            return self.seats.get_mut(at).and_then(|seat| seat.poll_transmit(now));
+        }
+        None
+    }
+
+    /// Takes the tokens for a frame, or notes when there will be enough.
+    fn afford(&mut self, now: Instant, class: TrafficClass, frame: &FdFrame) -> Option<()> {
+        let duration: Duration = self.timing.frame_duration(frame);
+        match self.pacer(now).handle_request(now, class, duration) {
+            Ok(()) => Some(()),
+            Err(NotYet { until }) => {
+                self.paced_until = self.paced_until.into_iter().chain(until).min();
+                None
+            }
+        }
+    }
+
+    fn pacer(&mut self, now: Instant) -> &mut Pacer {
+        let config = &self.pacing;
+        self.pacer.get_or_insert_with(|| Pacer::new(now, config))
     }
 
     fn collect_broadcasts(&mut self) {
@@ -136,8 +282,16 @@ impl BusMaster {
     }
 }
 
+/// The stream of a long message is programming, whatever it holds; everything short keeps sessions going.
+fn class_of(frame: &FdFrame) -> TrafficClass {
+    match Pci::parse(frame.data()) {
+        Ok((Pci::FirstFrame { .. } | Pci::ConsecutiveFrame { .. }, _)) => TrafficClass::Programming,
+        _ => TrafficClass::Control,
+    }
+}
+
 /// A request for all ECUs: always one frame (ISO 15765-2, functional addressing), here of 8 bytes at most.
-fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
+fn single_frame(id: CanId, pdu: &[u8]) -> Option<FdFrame> {
     let mut data = [0xCC; 8];
     let len = u8::try_from(pdu.len()).ok().filter(|len| (1..=7).contains(len))?;
     data[0] = len;
@@ -148,7 +302,6 @@ fn single_frame(id: canfd::frame::CanId, pdu: &[u8]) -> Option<FdFrame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canfd::frame::CanId;
 
     #[test]
     fn functional_requests_of_1_to_7_bytes_fit_a_single_frame() {

@@ -6,10 +6,13 @@ mod feed;
 mod identify;
 mod master;
 mod message;
+mod recovery;
 mod seat;
+mod silence;
 #[cfg(test)]
 mod tests;
 
-pub use self::master::BusMaster;
+pub use self::master::{BusMaster, BusState};
 pub(crate) use self::message::chain;
 pub use self::message::{EcuError, EcuOrder, EcuReport, Program, SeatConfig};
+pub use self::recovery::{Pause, Recovery};

@@ -19,6 +19,8 @@ use super::message::{EcuError, EcuOrder, EcuReport, Program, SeatConfig, chain};
 pub(super) struct Seat {
     pub(super) config: SeatConfig,
     link: Link,
+    /// A frame of the link that has to wait for its turn.
+    next: Option<FdFrame>,
     session: Session,
     feed: Feed,
     wanted: Option<(u64, usize)>,
@@ -40,6 +42,7 @@ impl Seat {
     pub(super) fn new(config: SeatConfig) -> Self {
         Self {
             link: new_link(&config),
+            next: None,
             config,
             session: Session::None,
             feed: Feed::default(),
@@ -80,6 +83,7 @@ impl Seat {
     pub(super) fn handle_bus_down(&mut self, reason: &str) {
         // Frames that the bus took with it are never confirmed, so the link must forget them as well.
         self.link = new_link(&self.config);
+        self.next = None;
         self.functional.clear();
         self.feed.clear();
         if !matches!(self.session, Session::None) {
@@ -113,8 +117,21 @@ impl Seat {
         self.settle(now);
     }
 
+    /// The frame that [`Self::poll_transmit`] gives out next.
+    pub(super) fn peek_transmit(&mut self, now: Instant) -> Option<&FdFrame> {
+        if self.next.is_none() {
+            self.next = self.link.poll_transmit(now);
+        }
+        self.next.as_ref()
+    }
+
     pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
-        self.link.poll_transmit(now)
+        self.next.take().or_else(|| self.link.poll_transmit(now))
+    }
+
+    /// Whether it is in the middle of something.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.session, Session::None)
     }
 
     /// A request for all ECUs, to be sent in a single frame.

@@ -1,6 +1,7 @@
 //! A bus master against scripted ECUs.
 
 mod bench;
+mod sharing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::parts::{EcuPart, EngineName, TransportName};
+use crypto_offload::tls::Suites;
+
+use super::parts::{EcuPart, EngineName, MqttPart, TransportName};
 use super::{Config, Finding, line_of};
+use crate::io::mqtt::parse_url;
 
 /// The largest 29-bit CAN id.
 const CAN_ID_MAX: u32 = 0x1FFF_FFFF;
@@ -51,23 +54,38 @@ fn endpoints(config: &Config, found: &mut Vec<Finding>) {
     if cloud.attempts == 0 {
         found.push(Finding::error("CLD-004", 0, "cloud.attempts must be 1 or more".to_owned()));
     }
-    if config.mqtt.url.starts_with("mqtts://") {
-        let message =
-            "mqtt.url: TLS to the broker is not built yet (SPECIFICATION.md, MQTT); put the broker behind a \
-                       local TLS proxy and name it with mqtt://"
-                .to_owned();
-        found.push(Finding::error("MQT-001", 0, message));
-    } else if !config.mqtt.url.starts_with("mqtt://") {
-        found.push(Finding::error(
-            "MQT-002",
-            0,
-            format!("mqtt.url `{}`: write mqtt://host:port", config.mqtt.url),
-        ));
-    } else if !is_loopback(&config.mqtt.url) {
-        let message = "mqtt.url: clear text to a broker on another machine".to_owned();
-        found.push(Finding::warning("MQT-003", 0, message));
+    if cloud.sm_certificate.is_some() != cloud.sm_key.is_some() {
+        let message = "cloud.sm_certificate and cloud.sm_key go together; one of them is missing".to_owned();
+        found.push(Finding::error("CLD-005", 0, message));
     }
-    if config.mqtt.outbox == 0 {
+    if cloud.suites == Suites::SmPreferred && cloud.sm_certificate.is_none() {
+        let message =
+            "cloud.suites = \"sm-preferred\" needs a certificate of either kind: add sm_certificate and \
+                       sm_key, and leave the international ones in certificate and key"
+                .to_owned();
+        found.push(Finding::error("CLD-006", 0, message));
+    }
+    broker(&config.mqtt, found);
+}
+
+fn broker(mqtt: &MqttPart, found: &mut Vec<Finding>) {
+    match parse_url(&mqtt.url) {
+        Err(error) => found.push(Finding::error("MQT-002", 0, format!("mqtt.url {error}"))),
+        Ok(address) if !address.tls && !is_loopback(&address.host) => {
+            let message = "mqtt.url: clear text to a broker on another machine; write mqtts://".to_owned();
+            found.push(Finding::warning("MQT-003", 0, message));
+        }
+        Ok(address) if !address.tls && (mqtt.ca.is_some() || mqtt.certificate.is_some()) => {
+            let message = "mqtt.ca and mqtt.certificate have no meaning without mqtts://".to_owned();
+            found.push(Finding::warning("MQT-005", 0, message));
+        }
+        Ok(_) => {}
+    }
+    if mqtt.certificate.is_some() != mqtt.key.is_some() {
+        let message = "mqtt.certificate and mqtt.key go together; one of them is missing".to_owned();
+        found.push(Finding::error("MQT-006", 0, message));
+    }
+    if mqtt.outbox == 0 {
         found.push(Finding::error("MQT-004", 0, "mqtt.outbox must be 1 or more".to_owned()));
     }
 }
@@ -90,9 +108,8 @@ fn crypto(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
-fn is_loopback(url: &str) -> bool {
-    let host = url.trim_start_matches("mqtt://");
-    host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]")
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
 }
 
 fn buses(config: &Config, text: &str, found: &mut Vec<Finding>) {

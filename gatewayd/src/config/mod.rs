@@ -10,19 +10,23 @@ pub mod reference;
 pub mod units;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use crypto_offload::job::{HashAlgorithm, Verifier};
+use crypto_offload::software::SoftwareVerifier;
+use serde::{Deserialize, Serialize};
 
 pub use self::finding::{Finding, Findings, Severity};
 use self::parts::{
-    BusPart, CloudPart, ControlPart, CryptoPart, EcuPart, LogPart, MqttPart, StatePart, UptanePart,
-    VehiclePart,
+    BusPart, CloudPart, ControlPart, CryptoPart, EcuPart, LogPart, MqttPart, PolicyPart, StatePart,
+    UptanePart, VehiclePart,
 };
 use crate::profiler;
 
 /// Everything the daemon is told before it starts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Which vehicle this is.
@@ -44,6 +48,9 @@ pub struct Config {
     /// Log output.
     #[serde(default)]
     pub log: LogPart,
+    /// The operator's own rules for `gatewayd check`.
+    #[serde(default)]
+    pub policy: PolicyPart,
     /// The profiling service.
     #[serde(default)]
     pub profile: profiler::config::Config,
@@ -56,6 +63,18 @@ pub struct Config {
     /// UDS programming dialects by name.
     #[serde(default, rename = "dialect")]
     pub dialects: BTreeMap<String, canfd::uds::profile::Profile>,
+    /// Where all this was read.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// Which file a configuration was read from, and what was in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its text, in hex.
+    pub sha256: String,
 }
 
 impl Config {
@@ -64,13 +83,22 @@ impl Config {
     /// # Errors
     /// [`Findings`] with at least one error: the file cannot be read, is not TOML, has an unknown key, or breaks a rule.
     pub fn load(path: &Path) -> Result<(Self, Findings), Findings> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Findings::one(
-                Finding::error("CFG-001", 0, format!("cannot read the configuration file: {error}")),
-                path,
-            )
-        })?;
-        Self::parse(&text, path)
+        Self::parse(&Self::read(path)?, path)
+    }
+
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// [`Findings`] with one error: the file cannot be read, or is longer than [`MAX_LEN`].
+    pub fn read(path: &Path) -> Result<String, Findings> {
+        let mut text = String::new();
+        let length = File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text));
+        let message = match length {
+            Ok(length) if length as u64 <= MAX_LEN => return Ok(text),
+            Ok(_) => format!("the configuration file is longer than {MAX_LEN} bytes"),
+            Err(error) => format!("cannot read the configuration file: {error}"),
+        };
+        Err(Findings::one(Finding::error("CFG-001", 0, message), path))
     }
 
     /// Checks configuration text; `path` is only for the messages.
@@ -78,17 +106,27 @@ impl Config {
     /// # Errors
     /// As [`Config::load`]. On success the findings hold warnings only.
     pub fn parse(text: &str, path: &Path) -> Result<(Self, Findings), Findings> {
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| line_of(text, span.start));
             Findings::one(Finding::error("CFG-002", line, error.message().to_owned()), path)
         })?;
+        config.source = Source { path: path.to_owned(), sha256: sha256(text.as_bytes()) };
         let findings = Findings::new(check::run(&config, text), path);
         if findings.has_errors() { Err(findings) } else { Ok((config, findings)) }
     }
 }
 
+/// The longest configuration file in bytes: a thousand ECUs fit many times.
+pub const MAX_LEN: u64 = 4 << 20;
+
+/// SHA-256 in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = SoftwareVerifier.digest(HashAlgorithm::Sha256, &[bytes]);
+    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The line, counted from 1, on which the byte at `offset` stands.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
@@ -131,6 +169,34 @@ mod tests {
     fn two_ecus_that_answer_on_one_id_are_refused() {
         let text = reference::TEXT.replace("response_id = 0x7B2", "response_id = 0x7B1");
         assert!(errors(&text).contains("[ECU-003]"));
+    }
+
+    #[test]
+    fn a_policy_that_prefers_sm_needs_a_certificate_of_either_kind() {
+        let with = |suites: &str, more: &str| {
+            reference::TEXT.replace("suites = \"international\"", &format!("suites = \"{suites}\"\n{more}"))
+        };
+        let both = "sm_certificate = \"/a.pem\"\nsm_key = \"/a.key\"";
+        assert!(parse(&with("sm-preferred", both)).is_ok());
+        assert!(parse(&with("sm-only", "")).is_ok());
+        assert!(errors(&with("sm-preferred", "")).contains("[CLD-006]"));
+        assert!(errors(&with("sm-only", "sm_key = \"/a.key\"")).contains("[CLD-005]"));
+        assert!(errors(&with("sm", "")).contains("is not sm-only, sm-preferred or international"));
+    }
+
+    #[test]
+    fn a_broker_is_reached_in_clear_text_on_this_machine_only_or_a_warning_says_so() {
+        let found = |url: &str| {
+            let text = reference::TEXT.replace("mqtt://127.0.0.1:1883", url);
+            parse(&text).map_or_else(|findings| findings, |(_, findings)| findings).to_string()
+        };
+        for url in ["mqtts://broker.example.com", "mqtt://localhost:1883", "mqtt://[::1]:1883"] {
+            assert!(!found(url).contains("MQT"), "{url}: {}", found(url));
+        }
+        assert!(found("mqtt://broker.example.com").contains("[MQT-003]"));
+        assert!(found("amqp://broker.example.com").contains("[MQT-002]"));
+        let half = reference::TEXT.replace("outbox = 4096", "outbox = 4096\ncertificate = \"/a.pem\"");
+        assert!(errors(&half).contains("[MQT-006]"));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use crypto_offload::tls::Suites;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units::{Size, Span};
 
 /// `[vehicle]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct VehiclePart {
     /// Vehicle identification number (ISO 3779): 17 characters, no I, O or Q.
@@ -16,7 +17,7 @@ pub struct VehiclePart {
 }
 
 /// `[cloud]`: the origin that campaigns are fetched from, with mutual TLS.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CloudPart {
     /// `https://host:port/`, the directory that holds `director/` and `image/`.
@@ -27,6 +28,15 @@ pub struct CloudPart {
     pub certificate: PathBuf,
     /// Its private key: a PEM file, or `credential:NAME` for one that systemd passes in.
     pub key: Secret,
+    /// Which TLS suites the origin and the broker may have: `sm-only`, `sm-preferred` or `international`.
+    #[serde(default, deserialize_with = "suites", serialize_with = "suites_name")]
+    pub suites: Suites,
+    /// PEM file with the gateway's own certificate chain for SM suites, where `certificate` is for international ones.
+    #[serde(default)]
+    pub sm_certificate: Option<PathBuf>,
+    /// The private key of `sm_certificate`.
+    #[serde(default)]
+    pub sm_key: Option<Secret>,
     /// Transports, tried in this order.
     #[serde(default = "CloudPart::default_transports")]
     pub transports: Vec<TransportName>,
@@ -47,8 +57,17 @@ pub struct CloudPart {
     pub poll_interval: Span,
 }
 
+/// A policy, by its name.
+fn suites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Suites, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn suites_name<S: Serializer>(suites: &Suites, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(suites)
+}
+
 /// A way to reach the origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TransportName {
     /// HTTP/3 over QUIC (RFC 9114).
     #[serde(rename = "h3")]
@@ -80,7 +99,7 @@ impl CloudPart {
 }
 
 /// `[uptane]`: what the vehicle trusts before it has ever been online.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct UptanePart {
     /// The Director repository's first root metadata.
@@ -93,7 +112,7 @@ pub struct UptanePart {
 }
 
 /// `[[uptane.key_encryption_key]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct KekPart {
     /// The name that metadata calls it by.
@@ -105,11 +124,20 @@ pub struct KekPart {
 }
 
 /// `[mqtt]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttPart {
-    /// `mqtt://host:port`.
+    /// `mqtt://host:port`, or `mqtts://host:port` for TLS 1.3 with the suites of `cloud.suites`.
     pub url: String,
+    /// PEM file with the certificates that may sign the broker's. With `mqtts` only; those of `cloud.ca` otherwise.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// PEM file with the certificate chain to show the broker. With `mqtts` only; the one of `[cloud]` otherwise.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// The private key of `certificate`.
+    #[serde(default)]
+    pub key: Option<Secret>,
     /// MQTT keep-alive.
     #[serde(default = "MqttPart::default_keep_alive")]
     pub keep_alive: Span,
@@ -128,7 +156,7 @@ impl MqttPart {
 }
 
 /// `[state]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatePart {
     /// Where the journal and the image store live.
@@ -145,7 +173,7 @@ impl StatePart {
 }
 
 /// `[crypto]`: who checks and opens chunks.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CryptoPart {
     /// The engines; the CPU stands last.
@@ -165,7 +193,7 @@ pub struct CryptoPart {
 }
 
 /// An engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineName {
     /// The CPU.
@@ -189,7 +217,7 @@ impl Default for CryptoPart {
 }
 
 /// `[control]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlPart {
     /// The Unix socket that `gatewayctl` talks to.
@@ -216,7 +244,7 @@ impl Default for ControlPart {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogPart {
     /// A `tracing` filter, for example `info` or `gatewayd=debug,warn`.
@@ -236,8 +264,16 @@ impl Default for LogPart {
     }
 }
 
+/// `[policy]`: rules besides those built in.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyPart {
+    /// Folders with `.rego` files that `gatewayd check` runs. The daemon itself never reads them.
+    pub rules: Vec<PathBuf>,
+}
+
 /// `[[bus]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusPart {
     /// What `[[ecu]]` entries call it.
@@ -251,7 +287,7 @@ pub struct BusPart {
 }
 
 /// `[[ecu]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EcuPart {
     /// Uptane ECU serial, unique in the vehicle.
@@ -280,8 +316,8 @@ impl EcuPart {
 }
 
 /// Where a secret is kept; never the secret itself.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
 pub enum Secret {
     /// A file, by path.
     File(PathBuf),
@@ -293,6 +329,15 @@ impl From<String> for Secret {
     fn from(text: String) -> Self {
         text.strip_prefix("credential:")
             .map_or_else(|| Self::File(PathBuf::from(&text)), |name| Self::Credential(name.to_owned()))
+    }
+}
+
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        match secret {
+            Secret::File(path) => path.to_string_lossy().into_owned(),
+            Secret::Credential(name) => format!("credential:{name}"),
+        }
     }
 }
 

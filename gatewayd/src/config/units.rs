@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A length of time written with its unit: `us`, `ms`, `s`, `min`, `h` or `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +139,20 @@ impl<'de> Deserialize<'de> for Percent {
         Self::parse(&text).ok_or_else(|| {
             de::Error::custom(format!("`{text}` is not a percentage; write for example \"40%\", \"0.5%\""))
         })
+    }
+}
+
+impl Serialize for Span {
+    /// Seconds: what programs compare.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0.as_secs_f64())
+    }
+}
+
+impl Serialize for Size {
+    /// Bytes.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
     }
 }
 

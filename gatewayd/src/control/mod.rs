@@ -1,11 +1,14 @@
 //! The control protocol between `gatewayctl` and the daemon: one JSON object a line, over a Unix socket.
 
+pub mod drift;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::drift::running::Running;
 pub use self::status::{
-    BrokerStatus, CampaignStatus, CryptoStatus, EcuStatus, EngineStatus, Status, WorkerStatus,
+    BrokerStatus, CampaignStatus, ConfigurationStatus, CryptoStatus, EcuStatus, EngineStatus, Status,
+    WorkerStatus,
 };
 
 /// The longest request line in bytes.
@@ -19,6 +22,8 @@ pub enum Request {
     Status,
     /// Ask the Director now.
     Check,
+    /// What the daemon runs with.
+    Running,
 }
 
 /// What comes back.
@@ -27,6 +32,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Running`].
+    Running(Box<Running>),
     /// Done.
     Ok,
     /// Not done.

@@ -30,6 +30,27 @@ pub struct Status {
     pub crypto: CryptoStatus,
     /// Capture back end of the profiling service, or why there is none.
     pub profiler: String,
+    /// Processes of this service since it was last stopped, this one included: 1 plus restarts and crashes.
+    #[serde(default)]
+    pub generation: u64,
+    /// Which configuration is in force.
+    #[serde(default)]
+    pub configuration: ConfigurationStatus,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// Its file.
+    pub file: String,
+    /// Reloads that were accepted since the start.
+    pub reloads: u64,
+    /// Why the last reload was refused; absent once one was accepted.
+    pub refused: Option<String>,
+    /// Keys of the file that are not in force before a restart.
+    pub needs_restart: Vec<String>,
+    /// The file could not be used after a crash: what the process before ran on is in force.
+    pub fallback: bool,
 }
 
 /// A campaign.

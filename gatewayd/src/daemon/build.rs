@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use canfd::bit_timing::BitTiming;
 use canfd::bus::BusUrl;
 use canfd::frame::{CanId, CanIds};
+use canfd::pacing::PacingConfig;
 use crypto_offload::job::{Cipher, SecretKey};
 use ota::journal::Banks;
 use ota::uptane::verify::{TrustedMetadata, TrustedRepository};
 use tokio::sync::mpsc;
-use topology::{Role, Topology, affinity};
+use topology::{Role, Topology};
 use zeroize::Zeroizing;
 
 use super::StartError;
@@ -21,6 +23,7 @@ use crate::gateway::message::{EcuIndex, Input};
 use crate::gateway::{EcuSetup, KeyEncryptionKey, Setup};
 use crate::io::can::BusWorker;
 use crate::io::mqtt::{self, MqttConfig};
+use crate::io::tls::ClientTls;
 use crate::runtime::Layout;
 use crate::systemd::ServiceManager;
 
@@ -139,7 +142,10 @@ pub(super) fn buses(
         let part = part.get_ref();
         let url = url_of(part)?;
         let pin = layout.pin(Role::Bus, at);
-        let worker = BusWorker::start(&part.name, url, BusMaster::new(seats), pin, inputs.clone())
+        let timing = BitTiming::new(part.nominal_bit_rate, part.data_bit_rate)
+            .ok_or_else(|| wrong(format!("bus `{}`: data_bit_rate is below nominal_bit_rate", part.name)))?;
+        let master = BusMaster::paced(seats, timing, PacingConfig::default());
+        let worker = BusWorker::start(&part.name, url, master, pin, inputs.clone())
             .map_err(super::system("cannot start a bus worker"))?;
         workers.push((part.name.clone(), worker));
     }
@@ -147,11 +153,17 @@ pub(super) fn buses(
 }
 
 /// What the broker link is told.
-pub(super) fn mqtt(config: &Config, topics: &Topics) -> Result<MqttConfig, StartError> {
-    let (host, port) = mqtt::parse_url(&config.mqtt.url).map_err(StartError::Config)?;
+pub(super) fn mqtt(
+    config: &Config,
+    topics: &Topics,
+    credentials: Option<&Path>,
+) -> Result<MqttConfig, StartError> {
+    let address = mqtt::parse_url(&config.mqtt.url).map_err(StartError::Config)?;
+    let tls = address.tls.then(|| ClientTls::for_broker(&config.mqtt, &config.cloud, credentials));
     Ok(MqttConfig {
-        host,
-        port,
+        host: address.host,
+        port: address.port,
+        tls: tls.transpose().map_err(wrong)?,
         client_id: format!("gatewayd-{}", config.vehicle.vin),
         keep_alive: config.mqtt.keep_alive.get(),
         outbox: config.mqtt.outbox,
@@ -160,14 +172,7 @@ pub(super) fn mqtt(config: &Config, topics: &Topics) -> Result<MqttConfig, Start
     })
 }
 
-/// The hardware, through hwloc where it works, through sysfs where it does not.
+/// The hardware of this machine.
 pub(super) fn topology() -> Result<Topology, StartError> {
-    let allowed = affinity::allowed_cpus().map_err(wrong)?;
-    match Topology::from_hwloc(&allowed) {
-        Ok(topology) => Ok(topology),
-        Err(error) => {
-            tracing::info!(%error, "hwloc does not describe this machine; reading sysfs");
-            Topology::detect().map_err(wrong)
-        }
-    }
+    crate::inspect::hardware().map_err(wrong)
 }

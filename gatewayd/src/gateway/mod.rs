@@ -19,6 +19,7 @@
 //! ```
 
 mod campaign;
+mod carry;
 mod context;
 mod installation;
 pub mod journal;
@@ -38,6 +39,7 @@ use ota::uptane::verify::{Assignment, TrustedMetadata, VehicleIdentity, Verified
 use serde::Deserialize;
 
 use self::campaign::Campaign;
+pub use self::carry::{Limits, Wish};
 pub use self::context::Now;
 use self::context::{Context, Core, Owner};
 use self::installation::Installation;

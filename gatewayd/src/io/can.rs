@@ -11,14 +11,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
 use super::worker::Worker;
-use crate::bus::{BusMaster, EcuOrder};
+use crate::bus::{BusMaster, EcuOrder, Recovery};
 use crate::gateway::message::{EcuIndex, Input};
 use crate::runtime::Pin;
 
 /// Orders that may wait for the thread. The brain has a few per ECU at most.
 const QUEUE: usize = 1024;
-/// How often a bus that cannot be opened is tried again.
-const REOPEN: Duration = Duration::from_secs(1);
+/// Longest wait for anything, so that nothing is ever missed for longer.
+const ROUND: Duration = Duration::from_secs(1);
 /// Frames handled in one turn before orders are looked at again.
 const TURN: usize = 256;
 
@@ -105,13 +105,18 @@ struct BusLoop {
 
 impl BusLoop {
     fn run(mut self) {
+        let mut recovery = Recovery::default();
         loop {
-            let reason = match canfd::bus::open(&self.url) {
+            // What else is on the bus neither fills the socket's queue nor wakes the thread.
+            let opened = canfd::bus::open(&self.url)
+                .and_then(|mut bus| bus.listen_to(&self.master.ids()).map(|()| bus));
+            let reason = match opened {
                 Ok(mut bus) => {
                     tracing::info!(bus = %self.url, "bus open");
                     self.told = false;
                     self.held = None;
                     self.master.handle_bus_up();
+                    recovery.handle_up(Instant::now());
                     match self.serve(bus.as_mut()) {
                         Stop::Asked => return,
                         Stop::Bus(error) => error,
@@ -119,20 +124,24 @@ impl BusLoop {
                 }
                 Err(error) => error,
             };
+            let pause = recovery.handle_down(Instant::now());
             if !self.told {
-                tracing::warn!(bus = %self.url, error = %reason, "bus not usable; trying again every {REOPEN:?}");
+                tracing::warn!(bus = %self.url, error = %reason, "bus not usable; trying again in {:?}", pause.span);
                 self.told = true;
             }
+            if pause.hopeless {
+                tracing::error!(bus = %self.url, "bus fails again and again: check wiring, termination and bit rates");
+            }
             self.master.handle_bus_down(&reason.to_string());
-            if !self.wait_closed() {
+            if !self.wait_closed(pause.span) {
                 return;
             }
         }
     }
 
     /// Waits a moment while the bus is away, refusing orders. False when the daemon stops.
-    fn wait_closed(&mut self) -> bool {
-        let until = Instant::now() + REOPEN;
+    fn wait_closed(&mut self, span: Duration) -> bool {
+        let until = Instant::now() + span;
         loop {
             if !self.take_orders() || !self.tell() {
                 return false;
@@ -159,8 +168,8 @@ impl BusLoop {
             }
             if idle {
                 let now = Instant::now();
-                let until = self.master.poll_timeout().map_or(REOPEN, |at| at.saturating_duration_since(now));
-                self.sleep(Some(bus), until.min(REOPEN));
+                let until = self.master.poll_timeout().map_or(ROUND, |at| at.saturating_duration_since(now));
+                self.sleep(Some(bus), until.min(ROUND));
             }
         }
     }

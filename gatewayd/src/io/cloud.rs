@@ -6,7 +6,6 @@
 mod http2;
 mod http3;
 mod request;
-mod tls;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +14,8 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-pub use self::tls::TlsError;
+use super::tls::ClientTls;
+pub use super::tls::TlsError;
 use crate::config::parts::{CloudPart, TransportName};
 use crate::gateway::message::{Fetch, FetchError, FetchId, Input};
 
@@ -28,12 +28,16 @@ pub struct Cloud {
     running: HashMap<FetchId, tokio::task::AbortHandle>,
 }
 
+/// An origin whose certificates have been read.
+#[derive(Debug)]
+pub struct Prepared(Arc<Origin>);
+
 /// What every fetch task shares.
 #[derive(Debug)]
 struct Origin {
     url: request::OriginUrl,
     part: CloudPart,
-    tls: Arc<rustls::ClientConfig>,
+    tls: ClientTls,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -54,10 +58,23 @@ impl Cloud {
         credentials: Option<&Path>,
         inputs: mpsc::Sender<Input>,
     ) -> Result<Self, TlsError> {
-        let url = request::OriginUrl::parse(&part.url).map_err(TlsError::Url)?;
-        let tls = Arc::new(tls::client_config(part, credentials)?);
-        let origin = Arc::new(Origin { url, part: part.clone(), tls, connection: Mutex::new(None) });
+        let Prepared(origin) = Self::prepare(part, credentials)?;
         Ok(Self { origin, inputs, tasks: JoinSet::new(), running: HashMap::new() })
+    }
+
+    /// Reads the certificates of another origin, or of the same one anew; changes nothing yet.
+    ///
+    /// # Errors
+    /// As [`Cloud::new`].
+    pub fn prepare(part: &CloudPart, credentials: Option<&Path>) -> Result<Prepared, TlsError> {
+        let url = request::OriginUrl::parse(&part.url).map_err(TlsError::Url)?;
+        let tls = ClientTls::for_origin(part, credentials)?;
+        Ok(Prepared(Arc::new(Origin { url, part: part.clone(), tls, connection: Mutex::new(None) })))
+    }
+
+    /// Fetches from there from now on. Fetches under way end where they began.
+    pub fn change(&mut self, Prepared(origin): Prepared) {
+        self.origin = origin;
     }
 
     /// Starts a fetch. Its parts and its end arrive as inputs.
@@ -114,30 +131,38 @@ impl Origin {
         }
         let mut last = FetchError::Unreachable { reason: "no transport is configured".to_owned() };
         for transport in &self.part.transports {
-            let attempt =
-                tokio::time::timeout(self.part.connect_timeout.get(), self.connect_over(*transport));
-            match attempt.await {
-                Ok(Ok(connection)) => {
-                    tracing::info!(?transport, url = self.part.url, "connected to the origin");
-                    *slot = Some(connection.clone());
-                    return Ok(connection);
-                }
-                Ok(Err(reason)) => {
-                    last = FetchError::Unreachable { reason: format!("{transport:?}: {reason}") }
-                }
-                Err(_) => {
-                    let reason = format!("{transport:?}: no answer in {}", self.part.connect_timeout);
-                    last = FetchError::Unreachable { reason };
+            for (family, tls) in &self.tls.attempts {
+                let attempt = self.connect_over(*transport, tls);
+                match tokio::time::timeout(self.part.connect_timeout.get(), attempt).await {
+                    Ok(Ok(connection)) => {
+                        tracing::info!(?transport, ?family, url = self.part.url, "connected to the origin");
+                        *slot = Some(connection.clone());
+                        return Ok(connection);
+                    }
+                    Ok(Err(reason)) => {
+                        tracing::debug!(?transport, ?family, reason, "no connection to the origin");
+                        last = FetchError::Unreachable { reason: format!("{transport:?}: {reason}") }
+                    }
+                    Err(_) => {
+                        let reason = format!("{transport:?}: no answer in {}", self.part.connect_timeout);
+                        last = FetchError::Unreachable { reason };
+                        // An origin that says nothing says nothing to other suites either.
+                        break;
+                    }
                 }
             }
         }
         Err(last)
     }
 
-    async fn connect_over(&self, transport: TransportName) -> Result<Connection, String> {
+    async fn connect_over(
+        &self,
+        transport: TransportName,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Connection, String> {
         match transport {
-            TransportName::Http3 => http3::Connection::open(self).await.map(Connection::Http3),
-            TransportName::Http2 => http2::Connection::open(self).await.map(Connection::Http2),
+            TransportName::Http3 => http3::Connection::open(self, tls).await.map(Connection::Http3),
+            TransportName::Http2 => http2::Connection::open(self, tls).await.map(Connection::Http2),
         }
     }
 

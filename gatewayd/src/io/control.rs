@@ -1,15 +1,17 @@
 //! The control socket: many short conversations, each with a deadline.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::socket;
+use super::socket::Listening;
 use crate::control::{Answer, MAX_REQUEST, Request};
+use crate::systemd::Passed;
 
 /// Conversations at a time.
 const CONVERSATIONS: usize = 16;
@@ -25,40 +27,58 @@ pub struct Question {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// The listening socket; its file goes away with it.
+/// The listening socket.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
-    task: tokio::task::JoinHandle<()>,
+    _listening: Listening,
+    close: Arc<Notify>,
+    task: JoinHandle<()>,
 }
 
 impl ControlSocket {
-    /// Listens at `path`, for the daemon's user and group only.
+    /// Listens for the daemon's user and group only: on the socket that the service manager passed as `control`, else at
+    /// `path`.
     ///
     /// # Errors
     /// The system's, with the path, where it cannot.
-    pub fn bind(path: &Path, questions: mpsc::Sender<Question>) -> std::io::Result<Self> {
-        let listener = socket::listen(path)?;
-        let task = tokio::spawn(listen(listener, questions));
-        Ok(Self { path: path.to_owned(), task })
+    pub fn bind(
+        path: &Path,
+        passed: &mut Passed,
+        questions: mpsc::Sender<Question>,
+    ) -> std::io::Result<Self> {
+        let (listening, listener) = Listening::open("control", path, passed)?;
+        let close = Arc::new(Notify::new());
+        let task = tokio::spawn(listen(listener, questions, Arc::clone(&close)));
+        Ok(Self { _listening: listening, close, task })
+    }
+
+    /// Takes no further conversation, and returns when those under way are over. Who connects from now on is answered by
+    /// the next process, where the service manager keeps the socket. Cancel-safe; the caller sets the deadline.
+    pub async fn finish(&mut self) {
+        self.close.notify_one();
+        // A panic there has been logged by the panic hook.
+        let _ = (&mut self.task).await;
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         self.task.abort();
-        // A file that is already gone is what we want.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
-async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
+async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>, close: Arc<Notify>) {
     let mut conversations = JoinSet::new();
     loop {
         while conversations.len() >= CONVERSATIONS {
             conversations.join_next().await;
         }
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = close.notified() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let questions = questions.clone();
                 conversations.spawn(async move {
@@ -74,6 +94,8 @@ async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
         }
         while conversations.try_join_next().is_some() {}
     }
+    drop(listener);
+    while conversations.join_next().await.is_some() {}
 }
 
 async fn converse(stream: UnixStream, questions: mpsc::Sender<Question>) {

@@ -10,4 +10,5 @@ pub mod outbox;
 pub mod profile;
 mod socket;
 pub mod store;
+pub mod tls;
 mod worker;

@@ -10,14 +10,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::{Outgoing, Transport};
 use tokio::sync::mpsc;
 
 use super::outbox::Outbox;
+use super::tls::ClientTls;
 use crate::gateway::message::Publish;
+
+mod tunnel;
+
+use self::tunnel::{Tunnel, TunnelError};
 
 /// Messages sent and not yet acknowledged.
 const WINDOW: usize = 16;
@@ -37,6 +42,8 @@ pub struct MqttConfig {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// TLS 1.3 to the broker, or clear text.
+    pub tls: Option<ClientTls>,
     /// MQTT client id, unique at the broker.
     pub client_id: String,
     /// Keep-alive interval.
@@ -200,7 +207,11 @@ impl Link {
 
     /// One connection, from CONNECT to its end, and whether the broker ever accepted it.
     async fn session(&mut self) -> (End, bool) {
-        let (client, event_loop) = AsyncClient::new(self.options(), CLIENT_QUEUE);
+        let (options, _tunnel) = match self.way().await {
+            Ok(found) => found,
+            Err(end) => return (end, false),
+        };
+        let (client, event_loop) = AsyncClient::new(options, CLIENT_QUEUE);
         let (sender, mut events) = mpsc::channel(64);
         let poller = tokio::spawn(poll(event_loop, sender));
         let mut flight = Flight::default();
@@ -231,14 +242,23 @@ impl Link {
         (end, stood)
     }
 
-    fn options(&self) -> MqttOptions {
-        let mut options = MqttOptions::new(&self.config.client_id, &self.config.host, self.config.port);
-        options.set_keep_alive(self.config.keep_alive);
-        options.set_clean_start(true);
-        options.set_max_packet_size(Some(MAX_COMMAND));
-        let will = LastWill::new(&self.config.presence_topic, "offline", QoS::AtLeastOnce, true, None);
-        options.set_last_will(will);
-        options
+    /// How to connect. Fills the outbox while TLS to the broker comes about.
+    async fn way(&mut self) -> Result<(MqttOptions, Option<Tunnel>), End> {
+        let config = self.config.clone();
+        let opening = options(&config);
+        tokio::pin!(opening);
+        loop {
+            tokio::select! {
+                found = &mut opening => return found.map_err(|error| {
+                    tracing::debug!(%error, "no way to the broker");
+                    End::Lost
+                }),
+                message = self.queue.recv() => match message {
+                    Some(message) => self.keep(&message),
+                    None => return Err(End::Stop),
+                },
+            }
+        }
     }
 
     /// True when the broker has just accepted us.
@@ -356,6 +376,27 @@ impl Link {
     }
 }
 
+/// What the client is told, and with TLS the tunnel it goes through, which ends when it is dropped.
+async fn options(config: &MqttConfig) -> Result<(MqttOptions, Option<Tunnel>), TunnelError> {
+    let MqttConfig { client_id, host, port, tls, .. } = config;
+    let (mut options, tunnel) = match tls {
+        None => (MqttOptions::new(client_id, host, *port), None),
+        Some(tls) => {
+            let tunnel = Tunnel::open(tls, host, *port).await?;
+            // The port is not looked at with a Unix socket.
+            let mut options = MqttOptions::new(client_id, tunnel.name(), *port);
+            options.set_transport(Transport::unix());
+            (options, Some(tunnel))
+        }
+    };
+    options.set_keep_alive(config.keep_alive);
+    options.set_clean_start(true);
+    options.set_max_packet_size(Some(MAX_COMMAND));
+    let will = LastWill::new(&config.presence_topic, "offline", QoS::AtLeastOnce, true, None);
+    options.set_last_will(will);
+    Ok((options, tunnel))
+}
+
 /// Moves the client's bytes in a task of its own: a client that is polled and published to from one task freezes.
 async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, ConnectionError>>) {
     loop {
@@ -367,18 +408,76 @@ async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Conn
     }
 }
 
-/// Splits `mqtt://host:port`; the port defaults to 1883.
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// DNS name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether the scheme asks for TLS.
+    pub tls: bool,
+}
+
+/// Splits `mqtt://host:port` and `mqtts://host:port`; the ports default to 1883 and 8883.
 ///
 /// # Errors
 /// A message that says how it is written.
-pub fn parse_url(url: &str) -> Result<(String, u16), String> {
-    let rest = url.strip_prefix("mqtt://").ok_or_else(|| format!("`{url}`: write mqtt://host:port"))?;
-    let rest = rest.trim_end_matches('/');
-    match rest.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() => {
-            let port = port.parse().map_err(|_| format!("`{url}`: {port} is not a port"))?;
-            Ok((host.trim_matches(['[', ']']).to_owned(), port))
+pub fn parse_url(url: &str) -> Result<BrokerAddress, String> {
+    let form = || format!("`{url}`: write mqtt://host:port or mqtts://host:port");
+    let (tls, rest) = match url.strip_prefix("mqtts://") {
+        Some(rest) => (true, rest),
+        None => (false, url.strip_prefix("mqtt://").ok_or_else(form)?),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(address) => address.ok_or_else(form)?,
+        None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(port) => port.parse().map_err(|_| format!("`{url}`: {port} is not a port"))?,
+        None if port.is_empty() => {
+            if tls {
+                8883
+            } else {
+                1883
+            }
         }
-        _ => Ok((rest.to_owned(), 1883)),
+        None => return Err(form()),
+    };
+    if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
+        return Err(form());
+    }
+    Ok(BrokerAddress { host: host.to_owned(), port, tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_found_and_anything_else_is_refused() {
+        let ok = |url: &str| parse_url(url).map(|it| (it.host, it.port, it.tls)).ok();
+        let found = |host: &str, port, tls| Some((host.to_owned(), port, tls));
+        assert_eq!(ok("mqtt://broker"), found("broker", 1883, false));
+        assert_eq!(ok("mqtts://broker"), found("broker", 8883, true));
+        assert_eq!(ok("mqtts://broker:65535/"), found("broker", 65_535, true));
+        assert_eq!(ok("mqtt://[::1]:1"), found("::1", 1, false));
+        assert_eq!(ok("mqtts://[::1]"), found("::1", 8883, true));
+        for bad in [
+            "",
+            "broker",
+            "http://broker",
+            "mqtts://",
+            "mqtt://:1883",
+            "mqtt://b:65536",
+            "mqtt://b:x",
+            "mqtt://[::1",
+            "mqtt://[::1]x",
+            "mqtt://user@b",
+            "mqtt://b/path",
+        ] {
+            assert_eq!(ok(bad), None, "{bad}");
+        }
     }
 }

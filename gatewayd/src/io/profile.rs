@@ -1,7 +1,7 @@
 //! The daemon's end of the socket to the profiling service. A service that is absent or dead costs telemetry, nothing
 //! else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use telemetry::BlockHeader;
@@ -9,30 +9,35 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
-use super::socket;
+use super::socket::Listening;
 use crate::profiler::link::{FrameReader, REBIRTH};
+use crate::systemd::Passed;
 
-/// The listening socket; its file goes away with it.
+/// Connections that may wait for a daemon that starts: the service has one at a time.
+const EARLY: usize = 64;
+
+/// The listening socket.
 #[derive(Debug)]
 pub struct ProfileLink {
-    path: PathBuf,
+    _listening: Listening,
     task: tokio::task::JoinHandle<()>,
     rebirth: watch::Sender<u64>,
     state: Arc<Mutex<String>>,
 }
 
 impl ProfileLink {
-    /// Listens at `path`. Blocks go to `blocks`; those that find it full are dropped, and the service's sequence
-    /// numbers show the gap.
+    /// Listens on the socket that the service manager passed as `profile`, else at `path`. Blocks go to `blocks`; those
+    /// that find it full are dropped, and the service's sequence numbers show the gap.
     ///
     /// # Errors
     /// The system's, with the path, where it cannot.
-    pub fn bind(path: &Path, blocks: mpsc::Sender<Vec<u8>>) -> std::io::Result<Self> {
-        let listener = socket::listen(path)?;
+    pub fn bind(path: &Path, passed: &mut Passed, blocks: mpsc::Sender<Vec<u8>>) -> std::io::Result<Self> {
+        let (listening, listener) = Listening::open("profile", path, passed)?;
+        turn_away_early(&listener);
         let (rebirth, wishes) = watch::channel(0);
         let state = Arc::new(Mutex::new("not connected".to_owned()));
         let task = tokio::spawn(serve(listener, blocks, wishes, Arc::clone(&state)));
-        Ok(Self { path: path.to_owned(), task, rebirth, state })
+        Ok(Self { _listening: listening, task, rebirth, state })
     }
 
     /// A receiver wants a keyframe.
@@ -49,8 +54,16 @@ impl ProfileLink {
 impl Drop for ProfileLink {
     fn drop(&mut self) {
         self.task.abort();
-        // A file that is already gone is what we want.
-        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Closes what connected before this process listened: the service samples the process that the kernel names at the other
+/// end, which then is an earlier one. It connects again within a fraction of a second, its blocks in hand.
+fn turn_away_early(listener: &UnixListener) {
+    let waker = std::task::Waker::noop();
+    let mut context = std::task::Context::from_waker(waker);
+    for _ in 0..EARLY {
+        let std::task::Poll::Ready(Ok(_)) = listener.poll_accept(&mut context) else { return };
     }
 }
 

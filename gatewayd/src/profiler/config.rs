@@ -3,13 +3,13 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::units::{Percent, Span};
 
 /// How the gateway is profiled. Unknown keys are refused; numbers carry their unit.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Whether to profile at all. Defaults to `true`: the cost is bounded by `budget`.
@@ -17,16 +17,16 @@ pub struct Config {
     /// Which way to sample. Defaults to `auto`.
     pub backend: BackendChoice,
     /// Time that one telemetry block covers, `1s` to `60s`. Defaults to `10s`.
-    #[serde(deserialize_with = "window")]
+    #[serde(deserialize_with = "window", serialize_with = "seconds")]
     pub window: Duration,
     /// Mean sampling interval of a normal thread, `1ms` to `60s`. Defaults to `100ms`.
-    #[serde(deserialize_with = "interval")]
+    #[serde(deserialize_with = "interval", serialize_with = "seconds")]
     pub base: Duration,
     /// The same while the machine's load is above `high_load`. Defaults to `500ms`.
-    #[serde(deserialize_with = "interval")]
+    #[serde(deserialize_with = "interval", serialize_with = "seconds")]
     pub loaded: Duration,
     /// Mean sampling interval of a real-time thread, whatever the load. Defaults to `20ms`.
-    #[serde(deserialize_with = "interval")]
+    #[serde(deserialize_with = "interval", serialize_with = "seconds")]
     pub realtime: Duration,
     /// Share of all CPUs' time that counts as high load, `1%` to `100%`. Defaults to `70%`.
     #[serde(deserialize_with = "load")]
@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 /// Which back end to use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
     /// Perf events where the kernel allows them, else procfs.
@@ -62,6 +62,10 @@ impl Default for Config {
             budget: 0.005,
         }
     }
+}
+
+fn seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(span.as_secs_f64())
 }
 
 fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -40,6 +40,24 @@ impl ShutdownFlag {
     }
 }
 
+/// What looks after the service while it runs. Called from the sampling loop itself, so a loop that hangs is noticed.
+pub trait Supervisor {
+    /// The loop has turned once more; it does so at least twice a second.
+    fn turned(&mut self, now: Instant);
+
+    /// Another configuration, where there is one.
+    fn poll_config(&mut self) -> Option<Config>;
+}
+
+/// Nobody looks after it, and its configuration never changes.
+impl Supervisor for () {
+    fn turned(&mut self, _now: Instant) {}
+
+    fn poll_config(&mut self) -> Option<Config> {
+        None
+    }
+}
+
 /// Which process to sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -77,21 +95,47 @@ pub fn run(
     target: Target,
     shutdown: &ShutdownFlag,
 ) -> Result<(), ServiceError> {
+    run_supervised(config, socket, target, shutdown, &mut ())
+}
+
+/// The same under a supervisor, whose configurations replace the first one: the window under way ends early, and sampling
+/// begins anew. One that switches profiling off ends the service.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_supervised(
+    config: &Config,
+    socket: PathBuf,
+    target: Target,
+    shutdown: &ShutdownFlag,
+    supervisor: &mut dyn Supervisor,
+) -> Result<(), ServiceError> {
     if !config.enabled {
         info!("profiling is switched off");
         return Ok(());
     }
-    let mut service = Service::new(config, socket, target)?;
+    let mut service = Service::new(config.clone(), socket, target)?;
     while !shutdown.is_raised() {
-        let wait = service.turn(Instant::now())?;
+        let now = Instant::now();
+        supervisor.turned(now);
+        if let Some(config) = supervisor.poll_config() {
+            if !config.enabled {
+                info!("profiling has been switched off");
+                return Ok(());
+            }
+            service.config = config;
+            service.sampler = None;
+            service.retry_at = None;
+        }
+        let wait = service.turn(now)?;
         std::thread::sleep(wait);
     }
     Ok(())
 }
 
 #[derive(Debug)]
-struct Service<'a> {
-    config: &'a Config,
+struct Service {
+    config: Config,
     target: Target,
     uplink: Uplink,
     encoder: Encoder,
@@ -101,8 +145,8 @@ struct Service<'a> {
     lost: u64,
 }
 
-impl<'a> Service<'a> {
-    fn new(config: &'a Config, socket: PathBuf, target: Target) -> Result<Self, ServiceError> {
+impl Service {
+    fn new(config: Config, socket: PathBuf, target: Target) -> Result<Self, ServiceError> {
         let boot = BootId(getrandom::u64().map_err(ServiceError::Random)?);
         Ok(Self {
             config,
@@ -154,7 +198,7 @@ impl<'a> Service<'a> {
             return Ok(());
         }
         let seed = getrandom::u64().map_err(ServiceError::Random)?;
-        match Sampler::new(pid, self.config, seed, now) {
+        match Sampler::new(pid, &self.config, seed, now) {
             Ok(sampler) => self.sampler = Some((pid, sampler)),
             Err(error @ CaptureError::Perf { .. }) if self.config.backend == BackendChoice::Perf => {
                 return Err(ServiceError::Refused(error));
@@ -187,5 +231,36 @@ impl<'a> Service<'a> {
         if self.uplink.handle_io(now).rebirth {
             self.encoder.request_keyframe();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Switches profiling off at the third turn.
+    #[derive(Default)]
+    struct ThreeTurns(u32);
+
+    impl Supervisor for ThreeTurns {
+        fn turned(&mut self, _now: Instant) {
+            self.0 += 1;
+        }
+
+        fn poll_config(&mut self) -> Option<Config> {
+            (self.0 == 3).then(|| Config { enabled: false, ..Config::default() })
+        }
+    }
+
+    #[test]
+    fn every_turn_is_seen_and_a_configuration_that_switches_profiling_off_ends_the_service() {
+        let mut supervisor = ThreeTurns::default();
+        let directory = tempfile::tempdir().expect("temporary directory");
+        // No daemon listens there, so there is nobody to sample and every turn is a short one.
+        let socket = directory.path().join("none");
+        let config = Config { backend: BackendChoice::Procfs, ..Config::default() };
+        let stop = ShutdownFlag::new();
+        run_supervised(&config, socket, Target::Peer, &stop, &mut supervisor).expect("it ends well");
+        assert_eq!(supervisor.0, 3);
     }
 }

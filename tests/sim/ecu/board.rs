@@ -1,12 +1,18 @@
 //! What is behind the UDS services of a simulated ECU: identifiers, routines and flash, in the dialect of a profile.
 
+mod access;
+mod memory;
+
 use super::config::EcuConfig;
 use super::digest::Digest;
 use super::fault::Fault;
 use super::flash::{BankState, Flash, FlashStateError, ProgramError};
-use canfd::uds::message::{DataIdentifier, Nrc, RoutineControl, RoutineId, SecurityLevel};
+use canfd::uds::message::{
+    DataIdentifier, FileAccepted, FileRequest, MemoryRange, Nrc, RoutineControl, RoutineId, SecurityLevel,
+    ServerChallenge,
+};
 use canfd::uds::profile::{Activation, ChecksumAlgorithm, Profile, Resume, Security};
-use canfd::uds::security;
+use canfd::uds::security::{self, DemonstrationCertificate};
 use canfd::uds::server::{Application, Context, Outcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +31,14 @@ pub(super) struct Board {
     download: Option<Download>,
     /// Bank whose image passed the checksum, and whether it passed the dependency check too
     checked: Option<(usize, bool)>,
+    /// The flash driver in RAM, complete or not
+    driver: Vec<u8>,
+    /// Bank under a polled erase, and when it is done
+    polled_erase: Option<(usize, Instant)>,
+    /// Kept up to date while a bank is programmed: the checksum of its first cells, behind that of the driver
+    digest: Option<RunningDigest>,
+    /// What an upload reads next
+    upload: Option<(usize, u64)>,
     work: Option<Work>,
     seed: u32,
     was_reset: bool,
@@ -34,11 +48,18 @@ pub(super) struct Board {
 
 #[derive(Debug)]
 struct Download {
-    bank: usize,
+    /// `None`: the flash driver, to RAM
+    bank: Option<usize>,
+    /// In the bank's file
     offset: u64,
     end: u64,
+}
+
+#[derive(Debug)]
+struct RunningDigest {
+    bank: usize,
     digest: Digest,
-    digested: u64,
+    cells: u64,
 }
 
 #[derive(Debug)]
@@ -55,6 +76,10 @@ impl Board {
             running: None,
             download: None,
             checked: None,
+            driver: Vec::new(),
+            polled_erase: None,
+            digest: None,
+            upload: None,
             work: None,
             seed: 0x1234_5678,
             was_reset: false,
@@ -74,6 +99,10 @@ impl Board {
 
     pub(super) fn running_version(&self) -> Option<&[u8]> {
         self.running.as_ref().map(|(_, version)| version.as_slice())
+    }
+
+    pub(super) fn stored_version(&self) -> Option<&[u8]> {
+        self.flash.state().banks.get(self.running_bank()?).map(|bank| bank.version.as_slice())
     }
 
     pub(super) fn running_bank(&self) -> Option<usize> {
@@ -97,6 +126,10 @@ impl Board {
     pub(super) fn boot(&mut self) -> Result<(), FlashStateError> {
         self.download = None;
         self.checked = None;
+        self.driver.clear();
+        self.polled_erase = None;
+        self.digest = None;
+        self.upload = None;
         self.work = None;
         self.flash.update(|state| state.boots += 1)?;
         let active = self.flash.state().active;
@@ -119,9 +152,8 @@ impl Board {
     /// Programs the first half of a block that is never finished.
     pub(super) fn tear(&mut self, data: &[u8]) {
         let half = data.get(..data.len() / 2).unwrap_or_default();
-        if let Some(download) = &self.download
-            && let Err(ProgramError::Storage(error)) =
-                self.flash.program(download.bank, download.offset, half)
+        if let Some(Download { bank: Some(bank), offset, .. }) = self.download
+            && let Err(ProgramError::Storage(error)) = self.flash.program(bank, offset, half)
         {
             self.storage_error = Some(error);
         }
@@ -141,6 +173,7 @@ impl Board {
             Security::SeedKey { level, .. } if context.unlocked != Some(level) => {
                 Err(Nrc::SecurityAccessDenied)
             }
+            Security::Certificate { .. } if !context.authenticated => Err(Nrc::AuthenticationRequired),
             _ => Ok(()),
         }
     }
@@ -149,14 +182,6 @@ impl Board {
         result.map_err(|error| {
             self.storage_error = Some(error);
             Nrc::GeneralProgrammingFailure
-        })
-    }
-
-    /// Bank and offset in it of an address.
-    fn locate(&self, address: u64) -> Option<(usize, u64)> {
-        self.profile().banks.iter().enumerate().find_map(|(index, bank)| {
-            let offset = address.checked_sub(bank.address)?;
-            (offset < self.config.bank_size).then_some((index, offset))
         })
     }
 
@@ -169,25 +194,38 @@ impl Board {
         banks.find(|(index, bank)| Some(*index) != running && holds(bank)).map(|(index, _)| index)
     }
 
-    fn bank_to_erase(&self, option: &[u8]) -> Option<usize> {
-        if !self.profile().erase.address_and_length {
-            let [bank] = *option else { return None };
-            return (usize::from(bank) < self.profile().banks.len()).then_some(bank.into());
-        }
-        let memory = self.profile().memory;
-        let (widths, rest) = option.split_first()?;
-        let (address, length) = rest.split_at_checked(memory.address_bytes.into())?;
-        let expected = memory.length_bytes << 4 | memory.address_bytes;
-        if *widths != expected || length.len() != usize::from(memory.length_bytes) {
-            return None;
-        }
-        let (bank, offset) = self.locate(number(address))?;
-        (offset == 0 && number(length) <= self.config.bank_size).then_some(bank)
-    }
-
     fn begin_erase(&mut self, context: Context, option: &[u8]) -> Result<Outcome, Nrc> {
         self.check_unlocked(context)?;
         let bank = self.bank_to_erase(option).ok_or(Nrc::RequestOutOfRange)?;
+        let poll = self.profile().erase.poll;
+        if let (Some(poll), Some((erasing, until))) = (poll, self.polled_erase)
+            && erasing == bank
+        {
+            if context.now < until {
+                return Ok(Outcome::Done(vec![poll.busy]));
+            }
+            self.polled_erase = None;
+            return self.end_erase(bank).map(|()| Outcome::Done(vec![poll.done]));
+        }
+        if self.lacks_driver() {
+            return Err(Nrc::ConditionsNotCorrect);
+        }
+        self.invalidate(bank)?;
+        let slow = self.faults.iter().find_map(|fault| match fault {
+            Fault::SlowErase { time } => Some(*time),
+            _ => None,
+        });
+        let until = context.now + slow.unwrap_or(self.config.erase_time);
+        if let Some(poll) = poll {
+            self.polled_erase = Some((bank, until));
+            return Ok(Outcome::Done(vec![poll.busy]));
+        }
+        self.work = Some(Work::Erase { bank });
+        Ok(Outcome::Working { until: Some(until) })
+    }
+
+    /// What lies in the bank is not to be run any more.
+    fn invalidate(&mut self, bank: usize) -> Result<(), Nrc> {
         if self.profile().keeps_old_software() && self.running_bank() == Some(bank) {
             return Err(Nrc::ConditionsNotCorrect);
         }
@@ -203,13 +241,7 @@ impl Board {
                 bank.fingerprint.clear();
             }
         });
-        self.store(result)?;
-        let slow = self.faults.iter().find_map(|fault| match fault {
-            Fault::SlowErase { time } => Some(*time),
-            _ => None,
-        });
-        self.work = Some(Work::Erase { bank });
-        Ok(Outcome::Working { until: Some(context.now + slow.unwrap_or(self.config.erase_time)) })
+        self.store(result)
     }
 
     fn end_erase(&mut self, bank: usize) -> Result<(), Nrc> {
@@ -226,18 +258,25 @@ impl Board {
         self.store(result)
     }
 
+    fn algorithm(&self) -> ChecksumAlgorithm {
+        self.profile().checksum.map_or(ChecksumAlgorithm::Sha256, |checksum| checksum.algorithm)
+    }
+
+    fn digest_of_driver(&self) -> Digest {
+        let mut digest = Digest::new(self.algorithm());
+        digest.update(&self.driver);
+        digest
+    }
+
     fn check_image(&mut self, expected: &[u8]) -> Result<Outcome, Nrc> {
-        let algorithm =
-            self.profile().checksum.map_or(ChecksumAlgorithm::Sha256, |checksum| checksum.algorithm);
-        let (bank, digest, done, end) = match self.download.take() {
-            Some(download) => (download.bank, download.digest, download.digested, download.end),
-            // Resumed after everything was written: nothing was downloaded in this session.
-            None => {
-                let bank = self.held_bank().ok_or(Nrc::RequestSequenceError)?;
-                (bank, Digest::new(algorithm), 0, self.flash.programmed(bank))
-            }
+        // Resumed after everything was written, nothing was downloaded in this session.
+        let downloaded = self.download.take().and_then(|download| download.bank);
+        let bank = downloaded.or_else(|| self.held_bank()).ok_or(Nrc::RequestSequenceError)?;
+        let (digest, done) = match self.digest.take().filter(|running| running.bank == bank) {
+            Some(running) => (running.digest, running.cells),
+            None => (self.digest_of_driver(), 0),
         };
-        let actual = match self.flash.digest(bank, digest, done, end) {
+        let actual = match self.flash.digest(bank, digest, done, self.flash.programmed(bank)) {
             Ok(actual) => actual,
             Err(error) => return self.store(Err(error)).map(|()| Outcome::Done(vec![STATUS_BAD])),
         };
@@ -320,13 +359,19 @@ impl Board {
     }
 
     fn program(&mut self, context: Context, data: &[u8]) -> Result<Outcome, Nrc> {
+        let algorithm = self.algorithm();
         let download = self.download.as_mut().ok_or(Nrc::RequestSequenceError)?;
         let end = download.offset + data.len() as u64;
+        let Some(bank) = download.bank else {
+            self.driver.extend_from_slice(data);
+            download.offset = end;
+            return Ok(Outcome::Done(Vec::new()));
+        };
         let broken = |fault: &Fault| matches!(fault, Fault::FlashFailure { offset } if (download.offset..end).contains(offset));
         if self.faults.iter().any(broken) {
             return Err(Nrc::GeneralProgrammingFailure);
         }
-        match self.flash.program(download.bank, download.offset, data) {
+        match self.flash.program(bank, download.offset, data) {
             Ok(()) => {}
             Err(ProgramError::NotErased) => return Err(Nrc::GeneralProgrammingFailure),
             Err(ProgramError::Storage(error)) => {
@@ -334,9 +379,16 @@ impl Board {
                 return Err(Nrc::GeneralProgrammingFailure);
             }
         }
-        if download.digested == download.offset {
-            download.digest.update(data);
-            download.digested = end;
+        if download.offset == 0 {
+            let mut digest = Digest::new(algorithm);
+            digest.update(&self.driver);
+            self.digest = Some(RunningDigest { bank, digest, cells: 0 });
+        }
+        if let Some(running) = &mut self.digest
+            && (running.bank, running.cells) == (bank, download.offset)
+        {
+            running.digest.update(data);
+            running.cells = end;
         }
         download.offset = end;
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
@@ -360,7 +412,8 @@ impl Application for Board {
             let active = self.running_bank().unwrap_or_else(|| self.flash.state().active);
             Ok(vec![u8::try_from(active).unwrap_or(u8::MAX)])
         } else if profile.resume == (Resume::ReportedOffset { did }) {
-            let offset = self.held_bank().map_or(0, |bank| self.flash.programmed(bank));
+            let driver = self.profile().flash_driver.map_or(0, |driver| driver.length);
+            let offset = self.held_bank().map_or(0, |bank| driver + self.flash.programmed(bank));
             Ok(u32::try_from(offset)
                 .map_or_else(|_| offset.to_be_bytes().to_vec(), |it| it.to_be_bytes().to_vec()))
         } else {
@@ -403,11 +456,7 @@ impl Application for Board {
 
     fn seed(&mut self, level: SecurityLevel) -> Option<Vec<u8>> {
         match self.profile().security {
-            Security::SeedKey { level: own, .. } if own == level => {
-                // Never zero, which would say "unlocked".
-                self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) | 1;
-                Some(self.seed.to_be_bytes().to_vec())
-            }
+            Security::SeedKey { level: own, .. } if own == level => Some(self.next_seed().to_vec()),
             _ => None,
         }
     }
@@ -417,8 +466,48 @@ impl Application for Board {
             Security::SeedKey { algorithm, .. } => {
                 security::by_name(algorithm).is_some_and(|algorithm| algorithm.key(level, seed) == key)
             }
-            Security::None => false,
+            Security::None | Security::Certificate { .. } => false,
         }
+    }
+
+    fn verify_certificate(
+        &mut self,
+        _context: Context,
+        certificate: &[u8],
+        challenge: Option<&[u8]>,
+    ) -> Result<ServerChallenge, Nrc> {
+        self.challenge_for(certificate, challenge)
+    }
+
+    fn accepts_proof(&mut self, challenge: &ServerChallenge, proof: &[u8]) -> bool {
+        proof == DemonstrationCertificate::proof(DemonstrationCertificate::TESTER, &challenge.challenge)
+    }
+
+    fn check_block<'a>(&mut self, request: &'a [u8]) -> Result<&'a [u8], Nrc> {
+        self.without_check(request)
+    }
+
+    fn read_memory(&mut self, context: Context, range: &MemoryRange) -> Result<Vec<u8>, Nrc> {
+        self.check_unlocked(context)?;
+        self.read_range(range)
+    }
+
+    fn request_upload(&mut self, context: Context, format: u8, range: &MemoryRange) -> Result<u32, Nrc> {
+        self.check_unlocked(context)?;
+        self.begin_upload(format, range)
+    }
+
+    fn upload(&mut self, _context: Context, len: usize) -> Result<Vec<u8>, Nrc> {
+        self.read_upload(len)
+    }
+
+    fn request_file_transfer(
+        &mut self,
+        context: Context,
+        request: &FileRequest,
+    ) -> Result<FileAccepted, Nrc> {
+        self.check_unlocked(context)?;
+        self.begin_file(request)
     }
 
     fn request_download(
@@ -429,22 +518,7 @@ impl Application for Board {
         length: u64,
     ) -> Result<u32, Nrc> {
         self.check_unlocked(context)?;
-        let (bank, offset) = self.locate(address).ok_or(Nrc::RequestOutOfRange)?;
-        let end = offset.checked_add(length).filter(|end| *end <= self.config.bank_size);
-        let end = end.filter(|_| length > 0 && format == self.profile().memory.data_format);
-        let end = end.ok_or(Nrc::RequestOutOfRange)?;
-        let state = self.flash.state();
-        let erased = state
-            .banks
-            .get(bank)
-            .is_some_and(|it| !it.erasing && !it.valid && it.fingerprint == state.fingerprint);
-        if !erased || offset != self.flash.programmed(bank) {
-            return Err(Nrc::UploadDownloadNotAccepted);
-        }
-        let algorithm =
-            self.profile().checksum.map_or(ChecksumAlgorithm::Sha256, |checksum| checksum.algorithm);
-        self.download = Some(Download { bank, offset, end, digest: Digest::new(algorithm), digested: 0 });
-        Ok(self.config.max_block_length)
+        self.begin_download(format, address, length)
     }
 
     fn transfer_data(&mut self, context: Context, data: &[u8]) -> Outcome {
@@ -475,9 +549,4 @@ impl Application for Board {
         self.was_reset = true;
         Ok(self.config.boot_time)
     }
-}
-
-/// Big endian, at most eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a simulated ECU.
 
-use canfd::uds::message::ServiceId;
+use canfd::uds::message::{Nrc, ServiceId};
 use std::time::{Duration, Instant};
 
 /// Something that goes wrong.
@@ -13,6 +13,15 @@ pub enum Fault {
     EndlessPending {
         /// Which
         service: ServiceId,
+    },
+    /// It refuses one service some times, and does nothing
+    Refuse {
+        /// Which
+        service: ServiceId,
+        /// With what
+        nrc: Nrc,
+        /// How often
+        times: u32,
     },
     /// Once, it resets in the middle of a block, half of which is programmed by then
     ResetDuringTransfer {

@@ -193,7 +193,7 @@ impl Flash {
         Ok(digest.finish())
     }
 
-    fn read(&self, bank: usize, offset: u64, cells: &mut [u8]) -> Result<(), FlashStateError> {
+    pub(super) fn read(&self, bank: usize, offset: u64, cells: &mut [u8]) -> Result<(), FlashStateError> {
         let Some((file, _)) = self.files.get(bank) else { return Ok(()) };
         file.read_exact_at(cells, offset).map_err(|source| io_error(&self.bank_path(bank), source))
     }

@@ -4,21 +4,28 @@
 //! `poll_timeout` says when to call `handle_timeout`. What the flash holds lies in a directory, so that dropping a
 //! [`SimEcu`], or killing its process, is a power cut: RAM is lost, flash is kept, `open` is power-on.
 
+pub mod bench;
 mod board;
+pub mod command;
 mod config;
 mod digest;
 mod drive;
 mod fault;
 mod flash;
 mod node;
+pub mod sweep;
+mod tester;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use config::EcuConfig;
 pub use drive::{Progress, drive};
 pub use fault::Fault;
 pub use flash::FlashStateError;
 pub use node::{EcuNode, EcuPort, NodeConfig, NodeError};
+pub use tester::Tester;
+pub use wire::{WireDirection, WireFault, WireFaultKind};
 
 use board::Board;
 use canfd::uds::message::{Nrc, ServiceId, Session, negative_response};
@@ -91,6 +98,10 @@ impl SimEcu {
         if self.is_silent() || self.stuck.is_some() || self.is_endless(now, service) {
             return;
         }
+        if let Some(nrc) = self.refusal(service) {
+            self.own_responses.push_back(negative_response(service, nrc));
+            return;
+        }
         let is_block = service == ServiceId::TransferData.to_byte();
         self.blocks += u32::from(is_block);
         if is_block && self.resets_at_this_block() {
@@ -138,6 +149,11 @@ impl SimEcu {
     /// The version that runs; `None` if there is no application.
     pub fn running_version(&self) -> Option<&[u8]> {
         self.server.application().running_version()
+    }
+
+    /// The version of the image in the bank that runs, whatever a fault makes of it; `None` if there is no application.
+    pub fn stored_version(&self) -> Option<&[u8]> {
+        self.server.application().stored_version()
     }
 
     /// The bank that runs; `None` if there is no application.
@@ -196,6 +212,16 @@ impl SimEcu {
             self.handle_timeout(now);
         }
         stuck
+    }
+
+    fn refusal(&mut self, byte: u8) -> Option<Nrc> {
+        self.faults.iter_mut().find_map(|fault| match fault {
+            Fault::Refuse { service, nrc, times } if service.to_byte() == byte && *times > 0 => {
+                *times -= 1;
+                Some(*nrc)
+            }
+            _ => None,
+        })
     }
 
     /// The fault strikes once.

@@ -1,6 +1,7 @@
 //! A simulated ECU as a node of a bus: ISO-TP below, and a thread that drives both.
 
 use super::SimEcu;
+use super::wire::{Wire, WireFault};
 use canfd::bus::{Bus, BusError, SendOutcome};
 use canfd::frame::{CanId, CanIds, FdFrame};
 use canfd::isotp::{Event, Link, LinkConfig};
@@ -40,13 +41,47 @@ pub struct EcuPort {
     physical: Link,
     functional: Option<Link>,
     waiting: VecDeque<Vec<u8>>,
+    wire: Wire,
+    /// Frames that faults put beside those of the link
+    extra: VecDeque<FdFrame>,
+    /// Frames with the bus, and whether the link waits for their confirmation
+    unconfirmed: VecDeque<(FdFrame, bool)>,
 }
 
 impl EcuPort {
     /// The ECU on its links.
     pub fn new(ecu: SimEcu, config: NodeConfig) -> Self {
         let functional = config.functional_id.map(|rx_id| Link::new(LinkConfig { rx_id, ..config.link }));
-        Self { ecu, physical: Link::new(config.link), functional, waiting: VecDeque::new() }
+        Self {
+            ecu,
+            physical: Link::new(config.link),
+            functional,
+            waiting: VecDeque::new(),
+            wire: Wire::default(),
+            extra: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
+        }
+    }
+
+    /// Something goes wrong with one of its frames.
+    pub fn inject_wire(&mut self, fault: WireFault) {
+        self.wire.inject(fault);
+    }
+
+    /// From now on something goes wrong with so many of its frames in a million; 0: with none.
+    pub fn set_noise(&mut self, per_million: u32, seed: u64) {
+        self.wire.set_noise(per_million, seed);
+    }
+
+    /// Nothing goes wrong any more, neither with the ECU nor with its frames.
+    pub fn clear_faults(&mut self) {
+        self.wire.clear();
+        self.ecu.clear_faults();
+    }
+
+    /// The ECU.
+    pub fn ecu(&self) -> &SimEcu {
+        &self.ecu
     }
 
     /// The ECU.
@@ -56,21 +91,34 @@ impl EcuPort {
 
     /// A frame of another node.
     pub fn handle_frame(&mut self, now: Instant, frame: &FdFrame) {
-        self.physical.handle_frame(now, frame);
-        if let Some(functional) = &mut self.functional {
-            functional.handle_frame(now, frame);
+        if self.listens_to(frame.id()) {
+            for frame in self.wire.handle_received(now, *frame).into_iter().flatten() {
+                self.hear(now, &frame);
+            }
         }
         self.settle(now);
     }
 
-    /// The bus confirmed the oldest frame of this port.
-    pub fn handle_transmitted(&mut self, now: Instant) {
-        self.physical.handle_transmitted(now);
+    /// The bus confirmed this frame of ours.
+    pub fn handle_transmitted(&mut self, now: Instant, frame: &FdFrame) {
+        // Those before it are lost. A bus that repeats a frame confirms it twice: that is for the link to sort out.
+        let known = self.unconfirmed.iter().position(|(sent, _)| sent == frame);
+        let linked =
+            known.and_then(|at| self.unconfirmed.drain(..=at).next_back()).is_none_or(|(_, linked)| linked);
+        if linked {
+            self.physical.handle_transmitted(now);
+        }
         self.settle(now);
     }
 
     /// Call when the instant of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(frame) = self.wire.release_received(now) {
+            self.hear(now, &frame);
+        }
+        if let Some(frame) = self.wire.release_sent(now) {
+            self.extra.push_back(frame);
+        }
         self.physical.handle_timeout(now);
         if let Some(functional) = &mut self.functional {
             functional.handle_timeout(now);
@@ -82,13 +130,42 @@ impl EcuPort {
     /// The next frame for the bus.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
         self.settle(now);
-        self.physical.poll_transmit(now)
+        if let Some(frame) = self.extra.pop_front() {
+            self.unconfirmed.push_back((frame, false));
+            return Some(frame);
+        }
+        loop {
+            let frame = self.physical.poll_transmit(now)?;
+            let [first, second] = self.wire.handle_transmit(now, frame);
+            self.extra.extend(second);
+            if let Some(first) = first {
+                self.unconfirmed.push_back((first, true));
+                return Some(first);
+            }
+            self.physical.handle_transmitted(now);
+            self.settle(now);
+        }
     }
 
     /// When to call `handle_timeout`.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let functional = self.functional.as_ref().and_then(Link::poll_timeout);
-        [self.physical.poll_timeout(), functional, self.ecu.poll_timeout()].into_iter().flatten().min()
+        [self.physical.poll_timeout(), functional, self.ecu.poll_timeout(), self.wire.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn listens_to(&self, id: CanId) -> bool {
+        let functional = self.functional.as_ref().map(|link| link.config().rx_id);
+        id == self.physical.config().rx_id || Some(id) == functional
+    }
+
+    fn hear(&mut self, now: Instant, frame: &FdFrame) {
+        self.physical.handle_frame(now, frame);
+        if let Some(functional) = &mut self.functional {
+            functional.handle_frame(now, frame);
+        }
     }
 
     /// Moves requests up and answers down until nothing moves.
@@ -150,7 +227,7 @@ pub enum NodeError {
     Stopped,
 }
 
-type Command = Box<dyn FnOnce(&mut SimEcu) + Send>;
+type Command = Box<dyn FnOnce(&mut EcuPort) + Send>;
 
 /// A simulated ECU in a thread of its own. Dropping it is a power cut.
 #[derive(Debug)]
@@ -182,14 +259,30 @@ impl EcuNode {
         &self,
         question: impl FnOnce(&mut SimEcu) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
+        self.ask_port(|port| question(port.ecu_mut()))
+    }
+
+    /// The same of the ECU with its links.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopped`] if the thread has ended; [`Self::stop`] says why.
+    pub fn ask_port<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut EcuPort) -> T + Send + 'static,
+    ) -> Result<T, NodeError> {
         let (answer, answered) = mpsc::sync_channel(1);
-        let command = move |ecu: &mut SimEcu| {
+        let command = move |port: &mut EcuPort| {
             // Nobody waits for the answer if the asker is gone.
-            let _ = answer.send(question(ecu));
+            let _ = answer.send(question(port));
         };
         self.commands.send(Box::new(command)).map_err(|_| NodeError::Stopped)?;
         std::io::Write::write(&mut &self.waker, &[1]).map_err(|_| NodeError::Stopped)?;
         answered.recv().map_err(|_| NodeError::Stopped)
+    }
+
+    /// Whether the thread has ended; [`Self::stop`] says why.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Cuts the power and says how the thread ended.
@@ -231,7 +324,7 @@ impl Runner {
             while let Some(received) = self.receive()? {
                 let now = Instant::now();
                 if received.own {
-                    self.port.handle_transmitted(now);
+                    self.port.handle_transmitted(now, &received.frame);
                 } else {
                     self.port.handle_frame(now, &received.frame);
                 }
@@ -292,7 +385,7 @@ impl Runner {
             Err(error) => return Err(error.into()),
         }
         while let Ok(command) = self.inbox.try_recv() {
-            command(self.port.ecu_mut());
+            command(&mut self.port);
         }
         Ok(true)
     }

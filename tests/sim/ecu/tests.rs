@@ -1,5 +1,6 @@
 //! A programmer and a simulated ECU on simulated time.
 
+mod dialects;
 mod faults;
 mod node;
 mod resume;

@@ -152,7 +152,7 @@ impl SimBus {
             }
             for slot in self.ecus.iter_mut().filter(|slot| delivery.reaches(slot.node)) {
                 if delivery.from == slot.node {
-                    slot.port.handle_transmitted(now);
+                    slot.port.handle_transmitted(now, &delivery.frame);
                 } else if slot.deaf_until.is_none_or(|until| until <= now) {
                     slot.port.handle_frame(now, &delivery.frame);
                 }

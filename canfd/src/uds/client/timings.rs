@@ -17,9 +17,9 @@ pub struct ClientTimings {
     pub pending_total: Duration,
     /// Most NRC 0x78 accepted for one request.
     pub pending_max: u32,
-    /// Pause before a request answered with NRC 0x21 is repeated.
+    /// Pause before a request answered with NRC 0x21 or 0x94 is repeated.
     pub busy_delay: Duration,
-    /// Most repetitions after NRC 0x21.
+    /// Most repetitions after NRC 0x21 or 0x94.
     pub busy_max: u32,
     /// Longest time the transport may take to confirm a request.
     pub send: Duration,

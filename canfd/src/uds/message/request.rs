@@ -1,7 +1,8 @@
 //! Requests.
 
 use super::{
-    Addressing, BlockSequenceCounter, DataIdentifier, RoutineControl, RoutineId, ServiceId, Session,
+    Addressing, BlockSequenceCounter, DataIdentifier, MemoryRange, RoutineControl, RoutineId, SecurityLevel,
+    ServiceId, Session, crc16_x25,
 };
 
 /// Bit 7 of a sub-function: no positive response wanted (clause 8.2.2).
@@ -61,6 +62,92 @@ impl Request {
             suppress_positive_response: false,
             pdu,
         }
+    }
+
+    /// Service 0x36 with the CRC-16/X-25 of the whole request behind the data, low byte last.
+    pub fn transfer_data_with_crc(counter: BlockSequenceCounter, data: &[u8]) -> Self {
+        let mut request = Self::transfer_data(counter, data);
+        let crc = crc16_x25(&request.pdu);
+        request.pdu.extend_from_slice(&crc.to_be_bytes());
+        request
+    }
+
+    /// Service 0x11.
+    pub fn ecu_reset(reset_type: u8) -> Self {
+        Self::new(ServiceId::EcuReset, &[reset_type])
+    }
+
+    /// Service 0x14 for a group of trouble codes (24 bits; 0xFFFFFF: all).
+    pub fn clear_diagnostic_information(group: u32) -> Self {
+        let [_, high, middle, low] = group.to_be_bytes();
+        Self::new(ServiceId::ClearDiagnosticInformation, &[high, middle, low])
+    }
+
+    /// Service 0x19: report type and its parameters, such as a status mask.
+    pub fn read_dtc_information(report_type: u8, parameters: &[u8]) -> Self {
+        Self::new(ServiceId::ReadDtcInformation, &[&[report_type][..], parameters].concat())
+    }
+
+    /// Service 0x22 for several identifiers at once. Only the caller knows where one record ends in the answer.
+    pub fn read_several(dids: &[DataIdentifier]) -> Self {
+        let parameters: Vec<u8> = dids.iter().flat_map(|did| did.0.to_be_bytes()).collect();
+        Self::new(ServiceId::ReadDataByIdentifier, &parameters)
+    }
+
+    /// Service 0x23.
+    pub fn read_memory(range: &MemoryRange) -> Self {
+        Self::new(ServiceId::ReadMemoryByAddress, &range.to_bytes())
+    }
+
+    /// Service 0x27: asks for a seed.
+    pub fn request_seed(level: SecurityLevel) -> Self {
+        Self::new(ServiceId::SecurityAccess, &[level.request_seed()])
+    }
+
+    /// Service 0x27: answers a seed.
+    pub fn send_key(level: SecurityLevel, key: &[u8]) -> Self {
+        Self::new(ServiceId::SecurityAccess, &[&[level.send_key()][..], key].concat())
+    }
+
+    /// Service 0x28: control type and communication type.
+    pub fn communication_control(control: u8, communication: u8) -> Self {
+        Self::new(ServiceId::CommunicationControl, &[control, communication])
+    }
+
+    /// Service 0x2F: control option and state behind the identifier.
+    pub fn io_control(did: DataIdentifier, option: &[u8]) -> Self {
+        let parameters = [&did.0.to_be_bytes()[..], option].concat();
+        Self::new(ServiceId::InputOutputControlByIdentifier, &parameters)
+    }
+
+    /// Service 0x34.
+    pub fn download(data_format: u8, range: &MemoryRange) -> Self {
+        Self::new(ServiceId::RequestDownload, &[&[data_format][..], &range.to_bytes()].concat())
+    }
+
+    /// Service 0x35.
+    pub fn upload(data_format: u8, range: &MemoryRange) -> Self {
+        Self::new(ServiceId::RequestUpload, &[&[data_format][..], &range.to_bytes()].concat())
+    }
+
+    /// Service 0x36 without data, for a transfer from the ECU.
+    pub fn fetch_data(counter: BlockSequenceCounter) -> Self {
+        Self::transfer_data(counter, &[])
+    }
+
+    /// Service 0x37.
+    pub fn transfer_exit() -> Self {
+        Self::new(ServiceId::RequestTransferExit, &[])
+    }
+
+    /// Service 0x3E.
+    pub fn tester_present() -> Self {
+        Self::new(ServiceId::TesterPresent, &[0x00])
+    }
+
+    /// Service 0x85.
+    pub fn control_dtc_setting(on: bool) -> Self {
+        Self::new(ServiceId::ControlDtcSetting, &[if on { 0x01 } else { 0x02 }])
     }
 
     /// The same request, addressed as given.

@@ -15,7 +15,7 @@ pub enum Phase {
     CommunicationOff,
     /// 0x10 02
     ProgrammingSession,
-    /// 0x27
+    /// 0x27 or 0x29
     SecurityAccess,
     /// 0x2E
     Fingerprint,
@@ -25,7 +25,7 @@ pub enum Phase {
     ResumeQuery,
     /// 0x31 FF00
     Erase,
-    /// 0x34
+    /// 0x34 or 0x38
     RequestDownload,
     /// 0x36
     TransferData,
@@ -68,7 +68,7 @@ impl Profile {
         push_if(self.fingerprint.is_some() && !fingerprint_late, Phase::Fingerprint);
         push_if(true, Phase::AwaitTransfer);
         push_if(self.resume != Resume::None, Phase::ResumeQuery);
-        push_if(true, Phase::Erase);
+        push_if(self.file.is_none(), Phase::Erase);
         push_if(self.fingerprint.is_some() && fingerprint_late, Phase::Fingerprint);
         push_if(true, Phase::RequestDownload);
         push_if(true, Phase::TransferData);

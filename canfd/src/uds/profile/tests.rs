@@ -114,7 +114,7 @@ fn contradictions_are_found() {
 #[test]
 fn address_and_length_take_the_widths_of_the_profile() {
     let mut profile = Profile::default();
-    assert_eq!(profile.address_and_length(0x0102, 0x0A), [0x44, 0, 0, 1, 2, 0, 0, 0, 0x0A]);
+    assert_eq!(profile.range(0x0102, 0x0A).to_bytes(), [0x44, 0, 0, 1, 2, 0, 0, 0, 0x0A]);
     profile.memory = Memory { address_bytes: 3, length_bytes: 5, data_format: 0 };
-    assert_eq!(profile.address_and_length(0x0102, 0x1_0000_000A), [0x53, 0, 1, 2, 1, 0, 0, 0, 0x0A]);
+    assert_eq!(profile.range(0x0102, 0x1_0000_000A).to_bytes(), [0x53, 0, 1, 2, 1, 0, 0, 0, 0x0A]);
 }

@@ -2,11 +2,11 @@
 
 use super::super::client::ClientTimings;
 use super::super::duration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Waiting times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timings {
     /// P2 of the client, the way included. Default: 150ms.
@@ -21,10 +21,10 @@ pub struct Timings {
     /// Longest time one request may stay pending (NRC 0x78). Default: 2m.
     #[serde(with = "duration")]
     pub pending_total: Duration,
-    /// Pause after NRC 0x21. Default: 200ms.
+    /// Pause after NRC 0x21 or 0x94. Default: 200ms.
     #[serde(with = "duration")]
     pub busy_delay: Duration,
-    /// Most repetitions after NRC 0x21. Default: 10.
+    /// Most repetitions after NRC 0x21 or 0x94. Default: 10.
     pub busy_max: u32,
     /// Longest time the transport may take for one request. Default: 10s.
     #[serde(with = "duration")]

@@ -32,6 +32,17 @@ impl Profile {
                 return Err(ProfileError::BankAddress { address, address_bytes });
             }
         }
+        let open = self.segments.iter().rev().skip(1).any(|segment| segment.length.is_none());
+        let empty = self.segments.iter().any(|segment| segment.length == Some(0));
+        if open || empty || self.flash_driver.is_some_and(|driver| driver.length == 0) {
+            return Err(ProfileError::SegmentLength);
+        }
+        if self.file.is_some() && (!self.segments.is_empty() || self.flash_driver.is_some()) {
+            return Err(ProfileError::FileWithSegments);
+        }
+        if self.max_block_length <= 2 + self.block_check.len() {
+            return Err(ProfileError::MaxBlockLength { length: self.max_block_length });
+        }
         Ok(())
     }
 }
@@ -59,6 +70,12 @@ pub enum ProfileError {
         /// Its value
         length: u32,
     },
+    /// A segment without bytes, or one before the last that says nothing of its length
+    #[error("every segment but the last needs a length, and no length may be 0")]
+    SegmentLength,
+    /// Two ways at once
+    #[error("a file is moved whole: leave out segments and flash_driver")]
+    FileWithSegments,
     /// Too few or too many banks
     #[error("{count} banks, this activation needs at least {needed} and at most 255")]
     Banks {

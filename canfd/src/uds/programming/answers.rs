@@ -3,7 +3,7 @@
 use super::error::Misbehaviour;
 use super::{Asked, Cause, EcuState, Ending, Event, Programmer};
 use crate::uds::client::{self, ClientError};
-use crate::uds::message::{Nrc, Request, ServiceId};
+use crate::uds::message::{AUTHENTICATION_COMPLETE, Nrc, Request, ServiceId, parse_max_block_length};
 use crate::uds::profile::{Phase, Security};
 use std::time::{Duration, Instant};
 
@@ -31,15 +31,23 @@ impl Programmer {
         }
     }
 
-    /// An erase, a switch or a reset that is sent may take effect even if its answer never comes.
+    /// An erase, the last check, a switch or a reset that is sent may take effect even if its answer never comes.
     pub(super) fn note_danger(&mut self, asked: Asked) {
         let dangerous = match asked {
-            Asked::Erase => !self.profile.keeps_old_software(),
+            Asked::Erase => !self.profile.keeps_old_software() && !self.erasing.begun,
+            Asked::FileReplace => !self.profile.keeps_old_software(),
+            // The last check may make the image one that starts.
+            Asked::Checksum => {
+                !self.profile.keeps_old_software() && self.profile.dependencies_routine.is_none()
+            }
+            Asked::Dependencies => !self.profile.keeps_old_software(),
             Asked::SwitchBank | Asked::Reset => true,
             _ => false,
         };
-        if dangerous {
+        if !(asked == Asked::Erase && self.erasing.begun) {
             self.state_before = self.ecu_state;
+        }
+        if dangerous {
             self.ecu_state = EcuState::Unknown;
         }
     }
@@ -53,6 +61,7 @@ impl Programmer {
                     self.ecu_state = EcuState::NewSoftware;
                     self.begin_restore(now, Ending::Success { already_current: true });
                 } else {
+                    self.ecu_state = EcuState::OldSoftware;
                     self.identify_next(now, Asked::Version);
                 }
             }
@@ -69,22 +78,23 @@ impl Programmer {
                 self.identify_next(now, Asked::ActiveBank);
             }
             Asked::Step | Asked::Key => self.advance(now),
-            Asked::Seed => self.send_key(now, record),
-            Asked::ResumeOffset => self.handle_resume_offset(now, record)?,
-            Asked::Erase => {
-                status(record).map_err(|_| Cause::record(ServiceId::RoutineControl, record))?;
-                if !self.profile.keeps_old_software() {
-                    self.ecu_state = EcuState::NoApplication;
+            Asked::Exit => self.handle_exit(now),
+            Asked::Certificate => self.send_proof(now, record)?,
+            Asked::Proof => {
+                if record.first() != Some(&AUTHENTICATION_COMPLETE) {
+                    return Err(Cause::record(ServiceId::Authentication, record));
                 }
-                self.transfer.restart_at(0);
-                self.events.push_back(Event::Erased);
                 self.advance(now);
             }
+            Asked::FileReplace | Asked::FileResume => self.handle_file(now, asked, record)?,
+            Asked::Seed => self.send_key(now, record),
+            Asked::ResumeOffset => self.handle_resume_offset(now, record)?,
+            Asked::Erase => self.handle_erase(now, record)?,
             Asked::Download => {
                 self.recovering = None;
-                let block_len = self.block_len(record)?;
-                self.transfer.open(block_len);
-                self.advance(now);
+                let wrong = |_| Cause::record(ServiceId::RequestDownload, record);
+                let limit = parse_max_block_length(record).map_err(wrong)?;
+                self.open(now, ServiceId::RequestDownload, record, limit)?;
             }
             Asked::Block => {
                 self.transfer.acknowledge();
@@ -97,16 +107,19 @@ impl Programmer {
             Asked::Checksum => {
                 let routine =
                     self.profile.checksum.map_or_else(Default::default, |checksum| checksum.routine);
-                status(record).map_err(|status| Cause::ChecksumRejected { routine, status })?;
+                if let Err(status) = status(record) {
+                    self.forget_danger(asked);
+                    return Err(Cause::ChecksumRejected { routine, status });
+                }
                 self.advance(now);
             }
             Asked::Dependencies => {
                 let routine = self.profile.dependencies_routine.unwrap_or_default();
-                status(record).map_err(|status| Cause::DependenciesRejected { routine, status })?;
-                if !self.profile.keeps_old_software() {
-                    // Complete and accepted: the next start, wanted or not, may run it.
-                    self.ecu_state = EcuState::Unknown;
+                if let Err(status) = status(record) {
+                    self.forget_danger(asked);
+                    return Err(Cause::DependenciesRejected { routine, status });
                 }
+                // Complete and accepted: the next start, wanted or not, may run it.
                 self.advance(now);
             }
             Asked::SwitchBank => {
@@ -129,7 +142,7 @@ impl Programmer {
             _ => None,
         };
         match (asked, refusal) {
-            // A boot loader without application may know neither.
+            // A boot loader without application may know neither. Others refuse for other reasons, so it proves nothing.
             (Asked::Version, Some(_)) => self.identify_next(now, asked),
             (Asked::Hardware, Some(_)) if self.plan.hardware.is_none() => self.identify_next(now, asked),
             (Asked::ActiveBank, Some(_)) if self.plan.bank.is_some() => self.identify_next(now, asked),
@@ -144,27 +157,34 @@ impl Programmer {
             (Asked::Seed | Asked::Key, Some(nrc @ Nrc::ExceededNumberOfAttempts)) => {
                 return Err(Cause::SecurityLocked { nrc, waited: Duration::ZERO });
             }
-            (Asked::ResumeOffset | Asked::Download, _) if self.recovering.is_some() => {
+            (Asked::ResumeOffset | Asked::Download | Asked::FileResume, _) if self.recovering.is_some() => {
                 return Err(self.give_up_recovery().unwrap_or_else(|| error.into()));
             }
             (Asked::ResumeOffset, Some(_)) => self.jump(now, Phase::Erase),
-            (Asked::Erase, Some(nrc)) => {
-                if says_not_begun(nrc) || self.profile.keeps_old_software() {
-                    self.ecu_state = self.state_before;
+            (Asked::FileResume, Some(_)) => self.ask(now, Asked::FileReplace),
+            (Asked::Erase | Asked::FileReplace, Some(nrc)) => {
+                if says_not_begun(nrc) {
+                    self.forget_danger(asked);
                 }
                 return Err(error.into());
             }
-            (Asked::Block, _) if is_lost_block(&error) && self.resume_did().is_some() => {
-                if !self.transfer.try_recovery() {
-                    return Err(error.into());
-                }
+            (Asked::Checksum | Asked::Dependencies, Some(_)) => {
+                self.forget_danger(asked);
+                return Err(error.into());
+            }
+            (Asked::Block, _) if is_lost_block(&error) => {
+                let Some(query) = self.recovery() else { return Err(error.into()) };
                 self.recovering = Some(error.into());
-                self.jump(now, Phase::ResumeQuery);
+                self.jump(now, query);
             }
             (Asked::SwitchBank | Asked::Reset, Some(nrc)) => {
                 if says_not_begun(nrc) {
                     self.ecu_state = self.state_before;
                 }
+                return Err(error.into());
+            }
+            (_, None) if asked != Asked::ReadBack && matches!(error, ClientError::BusyTooLong { .. }) => {
+                // Perhaps it is busy with this very request, which the bus delivered twice.
                 return Err(error.into());
             }
             // It may have reset before it could answer.
@@ -182,6 +202,8 @@ impl Programmer {
         } else if asked != Asked::ActiveBank && self.profile.active_bank_did.is_some() {
             self.ask(now, Asked::ActiveBank);
         } else {
+            // `Plan::validate` made sure that they fit, whatever the bank.
+            self.transfer.lay_out(self.profile.parts(self.plan.image_len, self.bank).unwrap_or_default());
             let (version, hardware, bank) = (self.version.clone(), self.hardware.clone(), self.bank);
             self.events.push_back(Event::Identified { version, hardware, bank });
             self.advance(now);
@@ -209,11 +231,10 @@ impl Programmer {
 
     /// An all-zero seed says that the level is unlocked already (clause 10.4).
     fn send_key(&mut self, now: Instant, seed: &[u8]) {
-        match (&self.profile.security, &self.algorithm) {
+        match (&self.profile.security, &self.secrets.algorithm) {
             (Security::SeedKey { level, .. }, Some(algorithm)) if seed.iter().any(|byte| *byte != 0) => {
-                let mut parameters = vec![level.send_key()];
-                parameters.extend(algorithm.key(*level, seed));
-                self.send(now, Asked::Key, Request::new(ServiceId::SecurityAccess, &parameters));
+                let request = Request::send_key(*level, &algorithm.key(*level, seed));
+                self.send(now, Asked::Key, request);
             }
             _ => self.advance(now),
         }
@@ -223,16 +244,27 @@ impl Programmer {
     /// the start of an attempt nothing held, or nonsense, means to erase again.
     fn handle_resume_offset(&mut self, now: Instant, record: &[u8]) -> Result<(), Cause> {
         let value = record.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-        let valid = (4..=8).contains(&record.len()) && value <= self.plan.image_len;
+        let driver = self.transfer.driver_len();
+        let valid = (4..=8).contains(&record.len()) && (driver..=self.plan.image_len).contains(&value);
         if !valid && let Some(cause) = self.give_up_recovery() {
             return Err(cause);
         }
-        if self.recovering.is_none() && (!valid || value == 0) {
+        if self.recovering.is_none() && (!valid || value == driver) {
             self.jump(now, Phase::Erase);
-            return Ok(());
+        } else if self.transfer.lacks_driver() {
+            self.resume_at = Some(value);
+            self.transfer.restart_at(0);
+            self.jump(now, Phase::RequestDownload);
+        } else {
+            self.resume_transfer(now, value);
         }
-        self.transfer.restart_at(value);
-        self.events.push_back(Event::Resumed { offset: value });
+        Ok(())
+    }
+
+    /// Goes on with the transfer at the ECU's word.
+    fn resume_transfer(&mut self, now: Instant, offset: u64) {
+        self.transfer.restart_at(offset);
+        self.events.push_back(Event::Resumed { offset });
         match (self.recovering.is_some(), self.transfer.is_complete()) {
             (true, false) => self.jump(now, Phase::RequestDownload),
             // The download is still open on the ECU's side.
@@ -243,7 +275,6 @@ impl Programmer {
             (false, false) => self.jump_past(now, Phase::Erase),
             (false, true) => self.jump_past(now, Phase::TransferExit),
         }
-        Ok(())
     }
 
     /// The transfer cannot be taken up again: what broke it is the failure, in the phase in which it broke.
@@ -253,17 +284,45 @@ impl Programmer {
         Some(cause)
     }
 
-    /// Bytes of data per block from the answer to 0x34 (clause 15.2): the high nibble of its first byte is the width
-    /// of the length that follows.
-    fn block_len(&self, record: &[u8]) -> Result<u32, Cause> {
-        let wrong = || Cause::record(ServiceId::RequestDownload, record);
-        let (format, length) = record.split_first().ok_or_else(wrong)?;
-        if length.len() != usize::from(format >> 4) || !(1..=8).contains(&length.len()) {
-            return Err(wrong());
-        }
-        let limit = length.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    /// The ECU takes a download in blocks of at most `limit` bytes, service and counter included.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        service: ServiceId,
+        record: &[u8],
+        limit: u64,
+    ) -> Result<(), Cause> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX).min(self.profile.max_block_length);
-        limit.checked_sub(BLOCK_OVERHEAD).filter(|len| *len > 0).ok_or_else(wrong)
+        let overhead = BLOCK_OVERHEAD + self.profile.block_check.len();
+        let block_len = limit.checked_sub(overhead).filter(|len| *len > 0);
+        self.transfer.open(block_len.ok_or_else(|| Cause::record(service, record))?);
+        self.advance(now);
+        Ok(())
+    }
+
+    /// A download is closed: the flash driver makes way for erasing, a segment for the next.
+    fn handle_exit(&mut self, now: Instant) {
+        if self.transfer.close_part() {
+            match self.resume_at.take() {
+                Some(offset) => self.resume_transfer(now, offset),
+                None => self.jump(now, Phase::Erase),
+            }
+        } else if self.transfer.is_complete() {
+            self.advance(now);
+        } else {
+            self.jump(now, Phase::RequestDownload);
+        }
+    }
+
+    /// Where to go to ask how far a transfer got that broke: nowhere, if the ECU cannot tell or did so too often.
+    fn recovery(&mut self) -> Option<Phase> {
+        let query = match &self.profile.file {
+            Some(file) => file.resume.then_some(Phase::RequestDownload),
+            // What the ECU reports is what lies in its flash, not in its RAM.
+            None if self.transfer.lacks_driver() => None,
+            None => self.resume_did().map(|_| Phase::ResumeQuery),
+        };
+        query.filter(|_| self.transfer.try_recovery())
     }
 
     fn await_return(&mut self, now: Instant) {

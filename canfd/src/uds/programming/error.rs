@@ -1,20 +1,21 @@
 //! Why programming an ECU failed, and what the ECU runs now.
 
-use crate::uds::client::{ClientError, TransportFailure};
-use crate::uds::message::{DataIdentifier, Nrc, ResponseError, RoutineId, ServiceId};
+use crate::uds::client::ClientError;
+use crate::uds::message::{DataIdentifier, Nrc, RoutineId, ServiceId};
 use crate::uds::profile::Phase;
 use std::time::Duration;
 
 /// What an ECU runs after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EcuState {
-    /// What it ran before; nothing was lost
+    /// What it ran before this attempt, if anything; nothing was lost
     OldSoftware,
     /// Its only bank is erased or incomplete: it waits in its boot loader for another attempt
     NoApplication,
     /// The new software, although something after it failed
     NewSoftware,
-    /// An erase, a switch or a reset was sent and its outcome is not known: read the version to find out
+    /// An erase, the last check, a switch or a reset was sent, now or in an earlier attempt, and its outcome is not
+    /// known: read the version to find out
     Unknown,
 }
 
@@ -34,14 +35,9 @@ pub struct ProgrammingError {
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// The ECU said no
-    #[error("the ECU refused {service}: {nrc}")]
-    EcuRefused {
-        /// Service asked for
-        service: ServiceId,
-        /// Its reason
-        nrc: Nrc,
-    },
+    /// A request was not carried out
+    #[error(transparent)]
+    Request(#[from] ClientError),
     /// The ECU is locked after wrong keys, or since its start
     #[error("the ECU denies security access for now ({nrc}), tried again after {waited:?}")]
     SecurityLocked {
@@ -50,31 +46,10 @@ pub enum Cause {
         /// How long was waited in vain
         waited: Duration,
     },
-    /// The ECU did not answer
-    #[error("no answer to {service}, {discarded} unrelated answers discarded")]
-    NoAnswer {
-        /// Service asked for
-        service: ServiceId,
-        /// Answers that belonged to no request
-        discarded: u32,
-    },
-    /// The ECU promised an answer for too long
-    #[error("the ECU answered {service} with response pending {count} times without an end")]
-    ResponsePendingTooLong {
-        /// Service asked for
-        service: ServiceId,
-        /// How often
-        count: u32,
-    },
-    /// The ECU was busy for too long
-    #[error("the ECU answered {service} with busy {count} times")]
-    BusyTooLong {
-        /// Service asked for
-        service: ServiceId,
-        /// How often
-        count: u32,
-    },
-    /// The ECU broke the protocol
+    /// The ECU could not prove itself in 0x29
+    #[error("the ECU's certificate or its proof is not accepted")]
+    ServerNotTrusted,
+    /// Its answer is one, but makes no sense
     #[error("the ECU misbehaved")]
     EcuMisbehaved(#[from] Misbehaviour),
     /// The routine ran and found the memory wrong
@@ -121,15 +96,6 @@ pub enum Cause {
         /// From the reset on
         waited: Duration,
     },
-    /// The way to the ECU failed
-    #[error("the transport failed during {service}")]
-    Transport {
-        /// Service asked for
-        service: ServiceId,
-        /// What the transport said
-        #[source]
-        source: TransportFailure,
-    },
     /// The caller gave up
     #[error("aborted by the caller")]
     Aborted,
@@ -138,15 +104,6 @@ pub enum Cause {
 /// How an ECU broke the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misbehaviour {
-    /// What came back is no response
-    #[error("its answer to {service} is no response")]
-    Malformed {
-        /// Service asked for
-        service: ServiceId,
-        /// What is wrong with it
-        #[source]
-        source: ResponseError,
-    },
     /// A positive answer with contents that make no sense
     #[error("its answer to {service} holds {record:02X?}")]
     Record {
@@ -154,6 +111,12 @@ pub enum Misbehaviour {
         service: ServiceId,
         /// What followed the repeated part, at most 16 bytes of it
         record: Vec<u8>,
+    },
+    /// An erase that is asked for again and again has no end
+    #[error("it is still erasing after {waited:?}")]
+    EndlessErase {
+        /// From the first request on
+        waited: Duration,
     },
     /// The running bank it reports is not in the profile
     #[error("{did} reports bank {bank}, the profile has {count}")]
@@ -165,23 +128,6 @@ pub enum Misbehaviour {
         /// How many banks the profile has
         count: usize,
     },
-}
-
-impl From<ClientError> for Cause {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Refused { service, nrc } => Self::EcuRefused { service, nrc },
-            ClientError::NoAnswer { service, discarded } => Self::NoAnswer { service, discarded },
-            ClientError::ResponsePendingTooLong { service, count } => {
-                Self::ResponsePendingTooLong { service, count }
-            }
-            ClientError::BusyTooLong { service, count } => Self::BusyTooLong { service, count },
-            ClientError::Malformed { service, source } => {
-                Self::EcuMisbehaved(Misbehaviour::Malformed { service, source })
-            }
-            ClientError::Transport { service, source } => Self::Transport { service, source },
-        }
-    }
 }
 
 impl Cause {

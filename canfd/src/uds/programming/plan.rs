@@ -51,6 +51,9 @@ impl Plan {
         {
             return Err(PlanError::BeyondAddressSpace { image_len: self.image_len, address_bytes });
         }
+        if (0..profile.banks.len()).any(|bank| profile.parts(self.image_len, bank).is_none()) {
+            return Err(PlanError::Layout { image_len: self.image_len });
+        }
         let expected = profile.checksum.map_or(0, |checksum| checksum.algorithm.len());
         if self.checksum.len() != expected {
             let algorithm = profile.checksum.map(|checksum| checksum.algorithm);
@@ -69,7 +72,8 @@ impl Plan {
 
     /// Whether an earlier transfer is to be continued.
     pub(super) fn resumes(&self, profile: &Profile) -> bool {
-        self.resume_from.is_some() && profile.resume != Resume::None
+        let file = profile.file.as_ref().is_some_and(|file| file.resume);
+        self.resume_from.is_some() && (file || profile.resume != Resume::None)
     }
 }
 
@@ -108,6 +112,12 @@ pub enum PlanError {
         /// Width of the field
         address_bytes: u8,
     },
+    /// The image is not cut whole by the profile's flash driver and segments
+    #[error("an image of {image_len} bytes does not fit the profile's flash_driver and segments")]
+    Layout {
+        /// Length of the image
+        image_len: u64,
+    },
     /// The checksum is not of the profile's algorithm
     #[error("a checksum of {actual} bytes, the profile's {algorithm:?} needs {expected}")]
     ChecksumLength {
@@ -129,6 +139,12 @@ pub enum PlanError {
     /// Programming the running bank would destroy the old software
     #[error("the bank to program is unknown: give one, or set active_bank_did in the profile")]
     BankUnknown,
+    /// The profile's credential is neither built in nor handed over
+    #[error("credential `{name}` is unknown")]
+    UnknownCredential {
+        /// Its name in the profile
+        name: String,
+    },
     /// The profile's algorithm is neither built in nor handed over
     #[error("key algorithm `{name}` is unknown")]
     UnknownKeyAlgorithm {

@@ -2,7 +2,7 @@
 
 use super::sequence::addressed;
 use super::{Asked, Cause, Ending, Event, Programmer, ProgrammingError};
-use crate::uds::message::{Request, ServiceId, Session};
+use crate::uds::message::{Request, Session};
 use crate::uds::profile::{Phase, SendTo};
 use std::time::Instant;
 
@@ -53,11 +53,8 @@ impl Programmer {
     fn queue_restore(&mut self) {
         let profile = &self.profile;
         let enable = [
-            addressed(
-                Request::new(ServiceId::CommunicationControl, &[0x00, 0x01]),
-                profile.communication_control,
-            ),
-            addressed(Request::new(ServiceId::ControlDtcSetting, &[0x01]), profile.dtc_setting),
+            addressed(Request::communication_control(0x00, 0x01), profile.communication_control),
+            addressed(Request::control_dtc_setting(true), profile.dtc_setting),
         ];
         if enable.iter().any(Option::is_some) {
             let to = if profile.extended_session == SendTo::Skip {

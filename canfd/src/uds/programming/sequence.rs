@@ -1,7 +1,10 @@
 //! The steps forward: what each phase asks.
 
-use super::{Asked, Cause, Ending, Event, Programmer};
-use crate::uds::message::{Addressing, DataIdentifier, Request, RoutineControl, ServiceId, Session};
+use super::{Asked, Cause, Ending, Erasing, Event, Programmer};
+use crate::uds::message::{
+    Addressing, AuthenticationRequest, DataIdentifier, FileMode, FileRequest, Request, RoutineControl,
+    Session,
+};
 use crate::uds::profile::{Activation, Phase, Resume, Security, SendTo};
 use std::time::Instant;
 
@@ -45,15 +48,25 @@ impl Programmer {
             | Phase::DtcSettingOff
             | Phase::CommunicationOff
             | Phase::ProgrammingSession
-            | Phase::Fingerprint
-            | Phase::TransferExit => self.ask(now, Asked::Step),
-            Phase::SecurityAccess => self.ask(now, Asked::Seed),
+            | Phase::Fingerprint => self.ask(now, Asked::Step),
+            Phase::TransferExit => self.ask(now, Asked::Exit),
+            Phase::SecurityAccess => match self.profile.security {
+                Security::Certificate { .. } => self.ask(now, Asked::Certificate),
+                Security::None | Security::SeedKey { .. } => self.ask(now, Asked::Seed),
+            },
             Phase::AwaitTransfer if self.may_transfer => self.advance(now),
             Phase::AwaitActivation if self.may_activate => self.advance(now),
             Phase::AwaitTransfer | Phase::AwaitActivation => {}
             Phase::ResumeQuery => self.ask(now, Asked::ResumeOffset),
-            Phase::Erase => self.ask(now, Asked::Erase),
-            Phase::RequestDownload => self.ask(now, Asked::Download),
+            Phase::Erase if self.transfer.lacks_driver() => {
+                self.transfer.restart_at(0);
+                self.jump(now, Phase::RequestDownload);
+            }
+            Phase::Erase => {
+                self.erasing = Erasing { since: Some(now), ..Erasing::default() };
+                self.ask(now, Asked::Erase);
+            }
+            Phase::RequestDownload => self.request_transfer(now),
             Phase::TransferData => self.continue_transfer(now),
             Phase::Checksum => self.ask(now, Asked::Checksum),
             Phase::Dependencies => self.ask(now, Asked::Dependencies),
@@ -67,7 +80,7 @@ impl Programmer {
     /// Sends a block if one is ready, and asks for the data of the next: while a block is under way, the caller
     /// fetches the one after it.
     pub(super) fn continue_transfer(&mut self, now: Instant) {
-        if self.transfer.is_complete() {
+        if self.transfer.is_part_complete() {
             self.advance(now);
             return;
         }
@@ -91,14 +104,16 @@ impl Programmer {
             Asked::ActiveBank => self.profile.active_bank_did.map(Request::read_data),
             Asked::Step => self.step_request(),
             Asked::Seed => match self.profile.security {
-                Security::SeedKey { level, .. } => {
-                    Some(Request::new(ServiceId::SecurityAccess, &[level.request_seed()]))
-                }
-                Security::None => None,
+                Security::SeedKey { level, .. } => Some(Request::request_seed(level)),
+                Security::None | Security::Certificate { .. } => None,
             },
+            Asked::Certificate => self.certificate_request(),
             Asked::ResumeOffset => self.resume_did().map(Request::read_data),
             Asked::Erase => Some(self.erase_request()),
             Asked::Download => Some(self.download_request()),
+            Asked::FileReplace => self.file_request(FileMode::Replace),
+            Asked::FileResume => self.file_request(FileMode::Resume),
+            Asked::Exit => Some(Request::transfer_exit()),
             Asked::Checksum => self.profile.checksum.map(|checksum| {
                 Request::routine(RoutineControl::Start, checksum.routine, &self.plan.checksum)
             }),
@@ -111,9 +126,9 @@ impl Programmer {
                 }
                 Activation::Reset => None,
             },
-            Asked::Reset => Some(Request::new(ServiceId::EcuReset, &[self.profile.reset_type])),
+            Asked::Reset => Some(Request::ecu_reset(self.profile.reset_type)),
             // Made where their contents are at hand: `answers.rs`, `continue_transfer`, `restore.rs`.
-            Asked::Key | Asked::Block | Asked::Restore => None,
+            Asked::Key | Asked::Proof | Asked::Block | Asked::Restore => None,
         };
         self.note_danger(asked);
         match request {
@@ -145,18 +160,15 @@ impl Programmer {
             Phase::ExtendedSession => {
                 addressed(Request::session(Session::Extended), self.profile.extended_session)
             }
-            Phase::DtcSettingOff => {
-                addressed(Request::new(ServiceId::ControlDtcSetting, &[0x02]), self.profile.dtc_setting)
-            }
+            Phase::DtcSettingOff => addressed(Request::control_dtc_setting(false), self.profile.dtc_setting),
             Phase::CommunicationOff => {
-                let request = Request::new(ServiceId::CommunicationControl, &[0x03, NORMAL_MESSAGES]);
+                let request = Request::communication_control(0x03, NORMAL_MESSAGES);
                 addressed(request, self.profile.communication_control)
             }
             Phase::ProgrammingSession => {
                 Some(Request::session(Session::from_byte(self.profile.programming_session)))
             }
             Phase::Fingerprint => self.fingerprint_request(),
-            Phase::TransferExit => Some(Request::new(ServiceId::RequestTransferExit, &[])),
             _ => None,
         }
     }
@@ -174,25 +186,59 @@ impl Programmer {
         Some(Request::write_data(fingerprint.did, &record))
     }
 
+    /// Of the segment under way, or of the whole bank where the routine wants its index.
     fn erase_request(&self) -> Request {
         let erase = self.profile.erase;
         let option = if erase.address_and_length {
-            self.profile.address_and_length(self.bank_address(), self.plan.image_len)
+            let (address, length) = self.transfer.erasures().nth(self.erasing.index).unwrap_or_default();
+            self.profile.range(address, length).to_bytes()
         } else {
             vec![self.bank_byte()]
         };
         Request::routine(RoutineControl::Start, erase.routine, &option)
     }
 
-    fn download_request(&self) -> Request {
-        let mut parameters = vec![self.profile.memory.data_format];
-        let address = self.bank_address() + self.transfer.acknowledged();
-        parameters.extend(self.profile.address_and_length(address, self.transfer.remaining()));
-        Request::new(ServiceId::RequestDownload, &parameters)
+    /// By 0x34, or by 0x38 where the image is a file: anew, or on where a broken transfer ended.
+    fn request_transfer(&mut self, now: Instant) {
+        let asked = match &self.profile.file {
+            None => Asked::Download,
+            Some(file) => {
+                let broken = self.recovering.is_some() || self.plan.resumes(&self.profile);
+                if file.resume && broken { Asked::FileResume } else { Asked::FileReplace }
+            }
+        };
+        self.ask(now, asked);
     }
 
-    fn bank_address(&self) -> u64 {
-        self.profile.banks.get(self.bank).map_or(0, |bank| bank.address)
+    fn download_request(&self) -> Request {
+        let (address, length) = self.transfer.rest();
+        Request::download(self.profile.memory.data_format, &self.profile.range(address, length))
+    }
+
+    fn file_request(&self, mode: FileMode) -> Option<Request> {
+        let file = self.profile.file.as_ref()?;
+        let request = FileRequest {
+            mode,
+            path: file.path.clone().into_bytes(),
+            data_format: self.profile.memory.data_format,
+            size: (self.plan.image_len, self.plan.image_len),
+        };
+        Some(request.to_request())
+    }
+
+    fn certificate_request(&mut self) -> Option<Request> {
+        let Security::Certificate { bidirectional, configuration, .. } = self.profile.security else {
+            return None;
+        };
+        let credential = self.secrets.credential.as_ref()?;
+        self.challenge = if bidirectional { credential.challenge() } else { Vec::new() };
+        let request = AuthenticationRequest::VerifyCertificate {
+            bidirectional,
+            configuration,
+            certificate: credential.certificate(),
+            challenge: self.challenge.clone(),
+        };
+        Some(request.to_request())
     }
 
     /// `Profile::validate` bounds the number of banks.

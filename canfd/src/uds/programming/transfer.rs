@@ -1,6 +1,7 @@
 //! The blocks of one download: what to ask of the caller, what to send, what the ECU holds.
 
 use crate::uds::message::{BlockSequenceCounter, Request};
+use crate::uds::profile::{BlockCheck, Part};
 
 /// Most times in a row that a transfer is taken up again without a new block being acknowledged.
 const MAX_RECOVERIES: u32 = 3;
@@ -9,6 +10,13 @@ const MAX_RECOVERIES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Transfer {
     image_len: u64,
+    /// The downloads, the flash driver first; never empty once the bank is known
+    parts: Vec<Part>,
+    /// The one under way
+    part: usize,
+    /// The driver is in the ECU's RAM
+    has_driver: bool,
+    check: BlockCheck,
     /// Bytes per block, without service and counter
     block_len: u32,
     counter: BlockSequenceCounter,
@@ -55,9 +63,13 @@ pub(super) struct Wanted {
 }
 
 impl Transfer {
-    pub(super) fn new(image_len: u64) -> Self {
+    pub(super) fn new(image_len: u64, check: BlockCheck) -> Self {
         Self {
             image_len,
+            parts: Vec::new(),
+            part: 0,
+            has_driver: false,
+            check,
             block_len: 0,
             counter: BlockSequenceCounter::FIRST,
             acknowledged: 0,
@@ -72,17 +84,60 @@ impl Transfer {
         self.acknowledged
     }
 
+    /// Where the image goes, once the bank is known.
+    pub(super) fn lay_out(&mut self, parts: Vec<Part>) {
+        self.parts = parts;
+        self.part = 0;
+    }
+
+    /// Whether all of the image is acknowledged.
     pub(super) fn is_complete(&self) -> bool {
         self.acknowledged == self.image_len
     }
 
-    pub(super) fn remaining(&self) -> u64 {
-        self.image_len - self.acknowledged
+    /// Whether all of the download under way is acknowledged.
+    pub(super) fn is_part_complete(&self) -> bool {
+        self.acknowledged >= self.part_end()
+    }
+
+    /// First address and length of the rest of the download under way.
+    pub(super) fn rest(&self) -> (u64, u64) {
+        self.parts.get(self.part).map_or((0, 0), |part| {
+            let done = self.acknowledged.saturating_sub(part.image.start);
+            (part.address.saturating_add(done), part.image.end.saturating_sub(self.acknowledged))
+        })
+    }
+
+    /// Addresses and lengths of what is to be erased.
+    pub(super) fn erasures(&self) -> impl Iterator<Item = (u64, u64)> {
+        let flash = self.parts.iter().filter(|part| !part.is_driver);
+        flash.map(|part| (part.address, part.image.end - part.image.start))
+    }
+
+    /// Bytes of the flash driver in front of the image, 0 without one.
+    pub(super) fn driver_len(&self) -> u64 {
+        self.parts.first().filter(|part| part.is_driver).map_or(0, |part| part.image.end)
+    }
+
+    /// Whether the flash driver must be downloaded before anything else.
+    pub(super) fn lacks_driver(&self) -> bool {
+        self.driver_len() > 0 && !self.has_driver
+    }
+
+    /// The download under way is closed. True where it was the flash driver's.
+    pub(super) fn close_part(&mut self) -> bool {
+        let was_driver = self.parts.get(self.part).is_some_and(|part| part.is_driver);
+        self.has_driver |= was_driver;
+        self.restart_at(self.acknowledged);
+        was_driver
     }
 
     /// The next download starts at `offset`, which is at most the image's length.
     pub(super) fn restart_at(&mut self, offset: u64) {
         self.acknowledged = offset.min(self.image_len);
+        let begun = |part: &Part| part.image.end > self.acknowledged;
+        let last = self.parts.len().saturating_sub(1);
+        self.part = self.parts.iter().position(begun).unwrap_or(last);
         self.sent = 0;
         self.staged = None;
         self.wanted = None;
@@ -128,7 +183,10 @@ impl Transfer {
         }
         let data = self.staged.take()?;
         self.sent = data.len() as u64;
-        Some(Request::transfer_data(self.counter, &data))
+        Some(match self.check {
+            BlockCheck::None => Request::transfer_data(self.counter, &data),
+            BlockCheck::Crc16X25 => Request::transfer_data_with_crc(self.counter, &data),
+        })
     }
 
     /// The ECU acknowledged the block under way.
@@ -145,8 +203,12 @@ impl Transfer {
         self.recoveries <= MAX_RECOVERIES
     }
 
+    fn part_end(&self) -> u64 {
+        self.parts.get(self.part).map_or(self.image_len, |part| part.image.end)
+    }
+
     fn len_at(&self, offset: u64) -> u32 {
-        let left = self.image_len.saturating_sub(offset);
+        let left = self.part_end().saturating_sub(offset);
         u32::try_from(left).map_or(self.block_len, |left| left.min(self.block_len))
     }
 }

@@ -1,12 +1,15 @@
 //! What each service does, and why it may refuse.
 
 use super::{
-    Answer, Application, BlockSequenceCounter, Context, DataIdentifier, Download, Nrc, Outcome,
-    RoutineControl, RoutineId, SUPPRESS_POSITIVE_RESPONSE, SecurityLevel, Server, ServiceId, Session, Work,
+    Answer, Application, Context, DataIdentifier, MemoryRange, Nrc, Outcome, RoutineControl, RoutineId,
+    SUPPRESS_POSITIVE_RESPONSE, SecurityLevel, Server, ServiceId, Session, Work,
 };
+use crate::uds::message::RecordError;
 use std::time::{Duration, Instant};
 
-const LENGTH: Nrc = Nrc::IncorrectMessageLengthOrInvalidFormat;
+pub(super) const LENGTH: Nrc = Nrc::IncorrectMessageLengthOrInvalidFormat;
+/// Identifiers in one 0x22.
+const MAX_DIDS: usize = 64;
 
 impl<A: Application> Server<A> {
     pub(super) fn dispatch(&mut self, now: Instant, service: ServiceId, parameters: &[u8]) -> Answer {
@@ -24,9 +27,15 @@ impl<A: Application> Server<A> {
             ServiceId::WriteDataByIdentifier => self.write_data_by_identifier(now, parameters),
             ServiceId::RoutineControl => self.routine_control(now, parameters),
             ServiceId::RequestDownload => self.request_download(now, parameters),
+            ServiceId::RequestUpload => self.request_upload(now, parameters),
+            ServiceId::RequestFileTransfer => self.request_file_transfer(now, parameters),
             ServiceId::TransferData => self.transfer_data(now, parameters),
             ServiceId::RequestTransferExit => self.request_transfer_exit(now),
-            _ => Err(Nrc::ServiceNotSupported),
+            ServiceId::Authentication => self.authentication(now, parameters),
+            ServiceId::ClearDiagnosticInformation => self.clear_diagnostic_information(now, parameters),
+            ServiceId::ReadDtcInformation => self.read_dtc_information(now, parameters),
+            ServiceId::ReadMemoryByAddress => self.read_memory(now, parameters),
+            ServiceId::InputOutputControlByIdentifier => self.io_control(now, parameters),
         };
         result.unwrap_or_else(Answer::Negative)
     }
@@ -37,21 +46,25 @@ impl<A: Application> Server<A> {
             ServiceId::CommunicationControl
             | ServiceId::ControlDtcSetting
             | ServiceId::SecurityAccess
+            | ServiceId::InputOutputControlByIdentifier
             | ServiceId::WriteDataByIdentifier => self.session != Session::Default,
             ServiceId::RoutineControl
             | ServiceId::RequestDownload
+            | ServiceId::RequestUpload
+            | ServiceId::RequestFileTransfer
             | ServiceId::TransferData
             | ServiceId::RequestTransferExit => self.session == Session::Programming,
             _ => true,
         }
     }
 
-    fn context(&self, now: Instant) -> Context {
-        Context { now, session: self.session, unlocked: self.unlocked }
+    pub(super) fn context(&self, now: Instant) -> Context {
+        let Self { session, unlocked, authenticated, .. } = *self;
+        Context { now, session, unlocked, authenticated }
     }
 
     /// Turns the application's outcome into an answer that starts with `echo`.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         now: Instant,
         service: ServiceId,
@@ -152,10 +165,52 @@ impl<A: Application> Server<A> {
         Ok(Answer::Positive(vec![sub_function]))
     }
 
+    /// Several identifiers are answered by as many records; those the ECU does not have are left out (clause 11.2).
     fn read_data_by_identifier(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
-        let [high, low] = *parameters else { return Err(LENGTH) };
+        let (dids, rest) = parameters.as_chunks::<2>();
+        if dids.is_empty() || !rest.is_empty() {
+            return Err(LENGTH);
+        }
+        if dids.len() > MAX_DIDS {
+            return Err(Nrc::ResponseTooLong);
+        }
+        let (mut answer, mut refusal) = (Vec::new(), Nrc::RequestOutOfRange);
+        for did in dids {
+            match self.application.read_data(self.context(now), DataIdentifier(u16::from_be_bytes(*did))) {
+                Ok(record) => answer.extend([&did[..], &record].concat()),
+                Err(nrc @ Nrc::RequestOutOfRange) => refusal = nrc,
+                Err(nrc) => return Err(nrc),
+            }
+        }
+        if answer.is_empty() { Err(refusal) } else { Ok(Answer::Positive(answer)) }
+    }
+
+    fn clear_diagnostic_information(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
+        let [high, middle, low] = *parameters else { return Err(LENGTH) };
+        let group = u32::from_be_bytes([0, high, middle, low]);
+        self.application.clear_diagnostic_information(self.context(now), group)?;
+        Ok(Answer::Positive(Vec::new()))
+    }
+
+    fn read_dtc_information(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
+        let (report_type, rest) = parameters.split_first().ok_or(LENGTH)?;
+        let report_type = report_type & !SUPPRESS_POSITIVE_RESPONSE;
+        let record = self.application.read_dtc_information(self.context(now), report_type, rest)?;
+        Ok(Answer::Positive([&[report_type][..], &record].concat()))
+    }
+
+    fn read_memory(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
+        let range = memory_range(parameters)?;
+        Ok(Answer::Positive(self.application.read_memory(self.context(now), &range)?))
+    }
+
+    fn io_control(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
+        let [high, low, ref option @ ..] = *parameters else { return Err(LENGTH) };
+        if option.is_empty() {
+            return Err(LENGTH);
+        }
         let did = DataIdentifier(u16::from_be_bytes([high, low]));
-        let record = self.application.read_data(self.context(now), did)?;
+        let record = self.application.io_control(self.context(now), did, option)?;
         Ok(Answer::Positive([&[high, low][..], &record].concat()))
     }
 
@@ -177,65 +232,6 @@ impl<A: Application> Server<A> {
         let outcome = self.application.routine(self.context(now), control, id, option);
         self.answer(now, ServiceId::RoutineControl, &[sub_function, high, low], outcome)
     }
-
-    fn request_download(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
-        let [format, widths, ref rest @ ..] = *parameters else { return Err(LENGTH) };
-        let (address_bytes, length_bytes) = (usize::from(widths & 0x0F), usize::from(widths >> 4));
-        if !(1..=8).contains(&address_bytes) || !(1..=8).contains(&length_bytes) {
-            return Err(Nrc::RequestOutOfRange);
-        }
-        if rest.len() != address_bytes + length_bytes {
-            return Err(LENGTH);
-        }
-        let (address, length) = rest.split_at_checked(address_bytes).ok_or(LENGTH)?;
-        let (address, length) = (number(address), number(length));
-        let max_block_length =
-            self.application.request_download(self.context(now), format, address, length)?;
-        self.download =
-            Some(Download { counter: BlockSequenceCounter::FIRST, remaining: length, max_block_length });
-        Ok(Answer::Positive([&[0x40][..], &max_block_length.to_be_bytes()].concat()))
-    }
-
-    fn transfer_data(&mut self, now: Instant, parameters: &[u8]) -> Result<Answer, Nrc> {
-        let context = self.context(now);
-        let download = self.download.as_mut().ok_or(Nrc::RequestSequenceError)?;
-        let (counter, data) = parameters.split_first().ok_or(LENGTH)?;
-        if data.is_empty() || parameters.len() as u64 + 1 > u64::from(download.max_block_length) {
-            return Err(LENGTH);
-        }
-        if *counter == download.counter.previous().to_byte()
-            && download.counter != BlockSequenceCounter::FIRST
-        {
-            // Clause 15.4: a repeated block is acknowledged and not written again.
-            return Ok(Answer::Positive(vec![*counter]));
-        }
-        if *counter != download.counter.to_byte() {
-            return Err(Nrc::WrongBlockSequenceCounter);
-        }
-        let Some(remaining) = download.remaining.checked_sub(data.len() as u64) else {
-            return Err(Nrc::TransferDataSuspended);
-        };
-        let outcome = self.application.transfer_data(context, data);
-        if let Outcome::Refused(nrc) = outcome {
-            self.download = None;
-            return Err(nrc);
-        }
-        if let Some(download) = &mut self.download {
-            download.remaining = remaining;
-            download.counter = download.counter.next();
-        }
-        self.answer(now, ServiceId::TransferData, &[*counter], outcome)
-    }
-
-    fn request_transfer_exit(&mut self, now: Instant) -> Result<Answer, Nrc> {
-        let complete = self.download.as_ref().is_some_and(|download| download.remaining == 0);
-        if !complete {
-            return Err(Nrc::RequestSequenceError);
-        }
-        self.download = None;
-        let outcome = self.application.transfer_exit(self.context(now));
-        self.answer(now, ServiceId::RequestTransferExit, &[], outcome)
-    }
 }
 
 fn tester_present(parameters: &[u8]) -> Result<Answer, Nrc> {
@@ -246,7 +242,10 @@ fn tester_present(parameters: &[u8]) -> Result<Answer, Nrc> {
     }
 }
 
-/// Big endian, at most eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+/// Format byte, address and length (clause 11.3 and others): widths that are none are out of range.
+pub(super) fn memory_range(parameters: &[u8]) -> Result<MemoryRange, Nrc> {
+    MemoryRange::parse(parameters).map_err(|error| match error {
+        RecordError::Width { .. } => Nrc::RequestOutOfRange,
+        _ => LENGTH,
+    })
 }

@@ -1,3 +1,5 @@
+mod services;
+
 use super::*;
 use proptest::prelude::*;
 

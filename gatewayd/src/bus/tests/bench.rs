@@ -8,6 +8,7 @@ use canfd::bit_timing::BitTiming;
 use canfd::bus::Received;
 use canfd::frame::{CanId, CanIds, FdFrame};
 use canfd::isotp::{Event, Link, LinkConfig};
+use canfd::pacing::PacingConfig;
 use canfd::uds::profile::Profile;
 use canfd::virtual_bus::{NodeId, VirtualBus, VirtualBusConfig};
 
@@ -46,9 +47,12 @@ pub(super) struct Ecu {
     node: NodeId,
     link: Link,
     pub(super) silent: bool,
-    /// Its own time between two frames. Not zero by default: an ECU that needed none would keep those of lower
-    /// priority from ever answering, for that is how CAN arbitrates.
+    /// Its own time between two frames.
     pub(super) pace: Duration,
+    /// When the frame was ready that it waits to get on the bus.
+    ready: Option<Instant>,
+    /// The longest wait of a frame of its, from ready to on the bus.
+    pub(super) longest_wait: Duration,
     next_frame: Instant,
     pub(super) version: Vec<u8>,
     pub(super) hardware: Vec<u8>,
@@ -135,6 +139,8 @@ pub(super) struct Bench {
     pub(super) ecus: Vec<Ecu>,
     /// Who reported what, in order, and when since the start.
     pub(super) reports: Vec<(usize, Duration, EcuReport)>,
+    /// Own frames in the order in which they came to their end.
+    pub(super) sent: Vec<FdFrame>,
     in_flight: usize,
     /// The most frames of the master that were with the bus at a time.
     pub(super) most_in_flight: usize,
@@ -147,6 +153,10 @@ impl Bench {
     }
 
     pub(super) fn with(profiles: &[Profile], max_in_flight: u8) -> Self {
+        Self::paced(profiles, max_in_flight, PacingConfig::default())
+    }
+
+    pub(super) fn paced(profiles: &[Profile], max_in_flight: u8, pacing: PacingConfig) -> Self {
         let now = Instant::now();
         let config = VirtualBusConfig { timing: Some(BitTiming::FD_500K_2M), queue_len: 64 };
         let mut bus = VirtualBus::new(now, config);
@@ -156,6 +166,8 @@ impl Bench {
             link: Link::new(LinkConfig::ecu(ids(at))),
             silent: false,
             pace: Duration::from_millis(1),
+            ready: None,
+            longest_wait: Duration::ZERO,
             next_frame: now,
             version: b"1.0.0\0\0".to_vec(),
             hardware: format!("ECU-{at}").into_bytes(),
@@ -169,10 +181,21 @@ impl Bench {
             let seat = SeatConfig::new(EcuIndex(at.into()), ids(at), functional_id(), profile);
             SeatConfig { max_in_flight, ..seat }
         });
-        let mut master = BusMaster::new(seats);
+        let mut master = BusMaster::paced(seats, BitTiming::FD_500K_2M, pacing);
         master.handle_bus_up();
         let reports = Vec::new();
-        Self { now, base: now, master, bus, gateway, ecus, reports, in_flight: 0, most_in_flight: 0 }
+        Self {
+            now,
+            base: now,
+            master,
+            bus,
+            gateway,
+            ecus,
+            reports,
+            sent: Vec::new(),
+            in_flight: 0,
+            most_in_flight: 0,
+        }
     }
 
     pub(super) fn order(&mut self, ecu: usize, order: EcuOrder) {
@@ -238,6 +261,7 @@ impl Bench {
             for ecu in &mut self.ecus {
                 while let Some(frame) = ecu.poll_transmit(self.now) {
                     moved = true;
+                    ecu.ready.get_or_insert(self.now);
                     self.bus.handle_transmit(self.now, ecu.node, frame).unwrap();
                 }
             }
@@ -245,6 +269,9 @@ impl Bench {
                 moved = true;
                 let own = delivery.from == self.gateway;
                 self.in_flight -= usize::from(own);
+                if own {
+                    self.sent.push(delivery.frame);
+                }
                 if delivery.reaches(self.gateway) {
                     let received =
                         Received { frame: delivery.frame, timestamp: Some(delivery.bus_time), own };
@@ -252,6 +279,9 @@ impl Bench {
                 }
                 for ecu in self.ecus.iter_mut().filter(|ecu| delivery.reaches(ecu.node)) {
                     if delivery.from == ecu.node {
+                        if let Some(ready) = ecu.ready.take() {
+                            ecu.longest_wait = ecu.longest_wait.max(self.now - ready);
+                        }
                         ecu.link.handle_transmitted(self.now);
                     } else {
                         ecu.handle_frame(self.now, &delivery.frame);

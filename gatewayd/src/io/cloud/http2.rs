@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use crypto_offload::tls::Negotiated;
 use h2::client::SendRequest;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -36,15 +37,17 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    pub(super) async fn open(origin: &Origin) -> Result<Self, String> {
+    pub(super) async fn open(origin: &Origin, tls: &rustls::ClientConfig) -> Result<Self, String> {
         let address = origin.url.resolve().await?;
         let tcp = TcpStream::connect(address).await.map_err(|error| format!("TCP: {error}"))?;
         tcp.set_nodelay(true).map_err(|error| format!("TCP: {error}"))?;
         let name = ServerName::try_from(origin.url.host.clone()).map_err(|error| error.to_string())?;
-        let mut tls = (*origin.tls).clone();
+        let mut tls = tls.clone();
         tls.alpn_protocols = vec![b"h2".to_vec()];
         let stream =
             TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.map_err(|error| error.to_string())?;
+        let negotiated = Negotiated::of(stream.get_ref().1).ok_or("the handshake did not end")?;
+        negotiated.check(origin.tls.suites).map_err(|error| error.to_string())?;
         let (requests, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

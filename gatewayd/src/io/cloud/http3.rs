@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crypto_offload::tls::{CURVE_SM2, Family, initial_suite};
 use h3::client::SendRequest;
 use quinn::crypto::rustls::QuicClientConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -46,7 +48,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(origin: &Origin) -> Result<Self, String> {
+    pub(super) async fn open(origin: &Origin, tls: &rustls::ClientConfig) -> Result<Self, String> {
         let address = origin.url.resolve().await?;
         let local = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -55,10 +57,11 @@ impl Connection {
         let endpoint =
             quinn::Endpoint::client(local).map_err(|error| format!("cannot open a UDP socket: {error}"))?;
         let quic = endpoint
-            .connect_with(client_config(origin)?, address, &origin.url.host)
+            .connect_with(client_config(tls)?, address, &origin.url.host)
             .map_err(|error| error.to_string())?
             .await
             .map_err(|error| error.to_string())?;
+        check_identity(&quic, tls)?;
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic.clone()))
             .await
             .map_err(|error| format!("HTTP/3 setup: {error}"))?;
@@ -108,10 +111,24 @@ impl Connection {
     }
 }
 
-fn client_config(origin: &Origin) -> Result<quinn::ClientConfig, String> {
-    let mut tls = (*origin.tls).clone();
+/// A provider of one family offers suites and groups of that family only; quinn shows neither, so the certificate is what
+/// is left to look at.
+fn check_identity(quic: &quinn::Connection, tls: &rustls::ClientConfig) -> Result<(), String> {
+    let offered = tls.crypto_provider().kx_groups.iter().any(|it| it.name() == CURVE_SM2);
+    let offered = if offered { Family::Sm } else { Family::International };
+    let chain = quic.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+    match chain.as_deref().and_then(|chain| chain.first()).and_then(Family::of_certificate) {
+        Some(shown) if shown == offered => Ok(()),
+        shown => Err(format!("the origin shows a key of {shown:?} in {offered:?} suites")),
+    }
+}
+
+/// The first packets are AES-128-GCM's whatever suites the handshake offers.
+fn client_config(tls: &rustls::ClientConfig) -> Result<quinn::ClientConfig, String> {
+    let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h3".to_vec()];
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
+    let initial = initial_suite().ok_or("the cryptographic library has no AES-128-GCM")?;
+    let crypto = QuicClientConfig::with_initial(Arc::new(tls), initial).map_err(|error| error.to_string())?;
     let mut transport = quinn::TransportConfig::default();
     transport.stream_receive_window(STREAM_WINDOW.into());
     transport.receive_window(CONNECTION_WINDOW.into());

@@ -1,8 +1,10 @@
 //! Attempts in which the ECU does something wrong: the outcome, and what the ECU runs afterwards.
 
 use super::*;
+use canfd::uds::client::ClientError;
 use canfd::uds::client::TransportFailure;
 use canfd::uds::message::{Nrc, RoutineId, ServiceId};
+use canfd::uds::programming::Secrets;
 
 #[test]
 fn a_silent_ecu_is_given_up_after_p2_and_has_lost_nothing() {
@@ -11,7 +13,7 @@ fn a_silent_ecu_is_given_up_after_p2_and_has_lost_nothing() {
     let start = bench.now;
     let error = bench.fail();
     let service = ServiceId::ReadDataByIdentifier;
-    assert_eq!(error.cause, Cause::NoAnswer { service, discarded: 0 });
+    assert_eq!(error.cause, Cause::Request(ClientError::NoAnswer { service, discarded: 0 }));
     assert_eq!((error.phase, error.ecu_state), (Phase::Identification, EcuState::OldSoftware));
     assert_eq!(bench.now - start, Duration::from_millis(150));
     bench.assert_untouched();
@@ -33,7 +35,7 @@ fn response_pending_for_ever_is_bounded_in_every_service() {
         let start = bench.now;
         let error = bench.fail();
         assert!(
-            matches!(error.cause, Cause::ResponsePendingTooLong { service: of, count } if of == service && count >= 60),
+            matches!(error.cause, Cause::Request(ClientError::ResponsePendingTooLong { service: of, count }) if of == service && count >= 60),
             "{error:?}"
         );
         assert_eq!(error.ecu_state, expected, "{service}");
@@ -50,7 +52,10 @@ fn a_reset_in_the_middle_of_a_block_ends_the_attempt_and_the_next_one_resumes() 
         let mut bench = Bench::new(profile);
         bench.ecu.inject(Fault::ResetDuringTransfer { after_blocks: 3 });
         let error = bench.fail();
-        assert_eq!(error.cause, Cause::NoAnswer { service: ServiceId::TransferData, discarded: 0 });
+        assert_eq!(
+            error.cause,
+            Cause::Request(ClientError::NoAnswer { service: ServiceId::TransferData, discarded: 0 })
+        );
         assert_eq!(error.ecu_state, expected);
         assert_eq!(bench.acknowledged(), Some(300));
         assert_eq!(bench.ecu.running_version().is_some(), expected == EcuState::OldSoftware);
@@ -94,7 +99,10 @@ fn without_a_resume_identifier_a_lost_answer_ends_the_attempt() {
     let mut bench = Bench::new("");
     bench.ecu.inject(Fault::LoseBlockAnswer { after_blocks: 4 });
     let error = bench.fail();
-    assert_eq!(error.cause, Cause::NoAnswer { service: ServiceId::TransferData, discarded: 0 });
+    assert_eq!(
+        error.cause,
+        Cause::Request(ClientError::NoAnswer { service: ServiceId::TransferData, discarded: 0 })
+    );
     assert_eq!(error.ecu_state, EcuState::NoApplication);
     // The next attempt cannot resume and erases again.
     bench.plan.resume_from = bench.acknowledged();
@@ -109,7 +117,7 @@ fn broken_flash_is_reported_with_its_code() {
         bench.ecu.inject(Fault::FlashFailure { offset: 650 });
         let error = bench.fail();
         let (service, nrc) = (ServiceId::TransferData, Nrc::GeneralProgrammingFailure);
-        assert_eq!(error.cause, Cause::EcuRefused { service, nrc });
+        assert_eq!(error.cause, Cause::Request(ClientError::Refused { service, nrc }));
         assert_eq!((error.phase, error.ecu_state), (Phase::TransferData, expected));
         assert_eq!(bench.acknowledged(), Some(600));
         assert_eq!((bench.ecu.session(), bench.ecu.is_restored()), (Session::Default, true));
@@ -130,7 +138,7 @@ fn an_erase_slower_than_the_bound_is_given_up_with_an_unknown_outcome() {
     let mut bench = Bench::new(ONE_BANK);
     bench.ecu.inject(Fault::SlowErase { time: Duration::from_secs(121) });
     let error = bench.fail();
-    assert!(matches!(error.cause, Cause::ResponsePendingTooLong { .. }), "{error:?}");
+    assert!(matches!(error.cause, Cause::Request(ClientError::ResponsePendingTooLong { .. })), "{error:?}");
     assert_eq!((error.phase, error.ecu_state), (Phase::Erase, EcuState::Unknown));
 }
 
@@ -191,14 +199,16 @@ fn a_wrong_key_is_refused_and_the_third_one_locks() {
     // The ECU counts attempts over sessions.
     for attempt in 1..=3 {
         let profile = Arc::new(bench.config.profile.clone());
+        let algorithm: Arc<dyn canfd::uds::security::KeyAlgorithm> = Arc::new(Wrong);
+        let secrets = Secrets { algorithm: Some(algorithm), ..Secrets::default() };
         let mut programmer =
-            Programmer::with_key_algorithm(bench.now, profile, bench.plan.clone(), Arc::new(Wrong)).unwrap();
+            Programmer::with_secrets(bench.now, profile, bench.plan.clone(), secrets).unwrap();
         let Progress::Ended(Event::Failed(error)) = bench.drive(&mut programmer, |_, _| true) else {
             panic!()
         };
         if attempt < 3 {
             let (service, nrc) = (ServiceId::SecurityAccess, Nrc::InvalidKey);
-            assert_eq!(error.cause, Cause::EcuRefused { service, nrc });
+            assert_eq!(error.cause, Cause::Request(ClientError::Refused { service, nrc }));
         } else {
             let nrc = Nrc::ExceededNumberOfAttempts;
             assert_eq!(error.cause, Cause::SecurityLocked { nrc, waited: Duration::ZERO });

@@ -2,12 +2,10 @@
 
 use super::*;
 use crate::bus::BusHub;
-use crate::ecu::{EcuNode, EcuPort, NodeConfig};
+use crate::ecu::{EcuNode, EcuPort, NodeConfig, Tester};
 use canfd::bit_timing::BitTiming;
-use canfd::bus::{Bus, SendOutcome};
-use canfd::frame::{CanId, CanIds, FdFrame};
-use canfd::isotp::{self, Link, LinkConfig, LinkError, LinkLayer, StMin};
-use canfd::uds::client::TransportFailure;
+use canfd::frame::{CanId, CanIds};
+use canfd::isotp::{self, LinkConfig, LinkLayer, StMin};
 use canfd::virtual_bus::{VirtualBus, VirtualBusConfig};
 
 fn ids() -> CanIds {
@@ -18,98 +16,19 @@ fn functional_id() -> CanId {
     CanId::standard(0x7DF).unwrap()
 }
 
-/// The gateway's side: a programmer over its two links.
-struct Tester {
-    programmer: Programmer,
-    physical: Link,
-    functional: Link,
-    image: Vec<u8>,
-    last: Option<Event>,
-    acknowledged: u64,
-}
-
-impl Tester {
-    fn new(bench: &Bench, now: Instant, st_min: StMin) -> Self {
-        let profile = Arc::new(bench.config.profile.clone());
-        let mut programmer = Programmer::new(now, profile, bench.plan.clone()).unwrap();
-        programmer.begin_transfer(now);
-        programmer.activate(now);
-        let config = LinkConfig { st_min, ..LinkConfig::tester(ids()) };
-        Self {
-            programmer,
-            physical: Link::new(config),
-            functional: Link::new(LinkConfig { tx_id: functional_id(), ..config }),
-            image: bench.image.clone(),
-            last: None,
-            acknowledged: 0,
-        }
-    }
-
-    fn handle_frame(&mut self, now: Instant, frame: &FdFrame, own: bool) {
-        match (own, frame.id() == functional_id()) {
-            (true, true) => self.functional.handle_transmitted(now),
-            (true, false) => self.physical.handle_transmitted(now),
-            (false, _) => self.physical.handle_frame(now, frame),
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.physical.handle_timeout(now);
-        self.functional.handle_timeout(now);
-        self.programmer.handle_timeout(now);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        let due =
-            [self.physical.poll_timeout(), self.functional.poll_timeout(), self.programmer.poll_timeout()];
-        due.into_iter().flatten().min()
-    }
-
-    /// Everything between programmer and links; the next frame for the bus.
-    fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
-        for link in [&mut self.physical, &mut self.functional] {
-            while let Some(event) = link.poll_event() {
-                match event {
-                    isotp::Event::Received(pdu) => self.programmer.handle_response(now, &pdu),
-                    isotp::Event::ReceptionStarted { .. } => self.programmer.handle_response_started(now),
-                    isotp::Event::Sent(_) => self.programmer.handle_sent(now),
-                    isotp::Event::Failed(error) => {
-                        self.programmer.handle_transport_failure(now, failure(error))
-                    }
-                }
-            }
-        }
-        while let Some(event) = self.programmer.poll_event() {
-            match event {
-                Event::NeedData { offset, max_len } => {
-                    let start = usize::try_from(offset).unwrap();
-                    let data = &self.image[start..start + usize::try_from(max_len).unwrap()];
-                    self.programmer.handle_data(now, offset, data).unwrap();
-                }
-                Event::Acknowledged { offset } => self.acknowledged = offset,
-                Event::Finished { .. } | Event::Failed(_) => self.last = Some(event),
-                _ => {}
-            }
-        }
-        while let Some(request) = self.programmer.poll_request() {
-            let link = if request.functional { &mut self.functional } else { &mut self.physical };
-            link.send(now, request.pdu).unwrap();
-        }
-        self.functional.poll_transmit(now).or_else(|| self.physical.poll_transmit(now))
-    }
-}
-
-fn failure(error: LinkError) -> TransportFailure {
-    match error.direction() {
-        isotp::Direction::Send => TransportFailure::Send(error.to_string()),
-        isotp::Direction::Receive => TransportFailure::Receive(error.to_string()),
-    }
+fn tester(bench: &Bench, now: Instant, st_min: StMin) -> Tester {
+    let profile = Arc::new(bench.config.profile.clone());
+    let mut programmer = Programmer::new(now, profile, bench.plan.clone()).unwrap();
+    programmer.begin_transfer(now);
+    programmer.activate(now);
+    let link = LinkConfig { st_min, ..LinkConfig::tester(ids()) };
+    Tester::new(programmer, link, functional_id(), bench.image.clone())
 }
 
 /// An attempt on a simulated bus; returns its last event and the time between first and last acknowledged block.
 fn on_bus(bench: &Bench, ecu: SimEcu, timing: Option<BitTiming>, st_min: StMin) -> (Event, Duration) {
     let mut now = bench.now;
-    let mut tester = Tester::new(bench, now, st_min);
+    let mut tester = tester(bench, now, st_min);
     let mut port = EcuPort::new(ecu, NodeConfig::new(ids(), Some(functional_id())));
     let mut bus = VirtualBus::new(now, VirtualBusConfig { timing, queue_len: 64 });
     let (gateway, node) = (bus.attach(), bus.attach());
@@ -133,24 +52,24 @@ fn on_bus(bench: &Bench, ecu: SimEcu, timing: Option<BitTiming>, st_min: StMin) 
                 if own {
                     port.handle_frame(now, &delivery.frame);
                 } else {
-                    port.handle_transmitted(now);
+                    port.handle_transmitted(now, &delivery.frame);
                 }
             }
         }
-        if tester.acknowledged > 0 && first.is_none() {
+        if tester.acknowledged() > 0 && first.is_none() {
             first = Some(now);
         }
-        if tester.acknowledged == bench.plan.image_len && last.is_none() {
+        if tester.acknowledged() == bench.plan.image_len && last.is_none() {
             last = Some(now);
         }
-        if let Some(event) = tester.last.take() {
+        if let Some(event) = tester.take_last() {
             return (event, last.unwrap_or(now) - first.unwrap_or(now));
         }
         let due = [bus.poll_timeout(), tester.poll_timeout(), port.poll_timeout()];
         now = now.max(due.into_iter().flatten().min().expect("somebody waits for something"));
         tester.handle_timeout(now);
         port.handle_timeout(now);
-        assert!(now - bench.now < LIMIT, "no end in phase {:?}", tester.programmer.phase());
+        assert!(now - bench.now < LIMIT, "no end in phase {:?}", tester.phase());
     }
 }
 
@@ -226,34 +145,11 @@ fn through_a_hub_and_a_thread_an_ecu_is_programmed_and_asked() {
     assert_eq!(node.ask(|ecu| ecu.boots()).unwrap(), 2);
 
     let mut bus = canfd::bus::open(&hub.url()).unwrap();
-    let mut tester = Tester::new(&bench, Instant::now(), StMin::ZERO);
-    let event = real_time(bus.as_mut(), &mut tester);
-    assert!(matches!(event, Event::Finished { .. }), "{event:?}");
+    let mut tester = tester(&bench, Instant::now(), StMin::ZERO);
+    let event = tester.run(bus.as_mut(), Duration::from_secs(60)).unwrap();
+    assert!(matches!(event, Some(Event::Finished { .. })), "{event:?} in phase {:?}", tester.phase());
     assert_eq!(node.ask(|ecu| ecu.running_version().map(<[u8]>::to_vec)).unwrap(), Some(b"2.0.0".to_vec()));
     node.stop().unwrap();
     bench.power_cut();
     bench.assert_updated();
-}
-
-/// Drives the tester by the clock until its last event.
-fn real_time(bus: &mut dyn Bus, tester: &mut Tester) -> Event {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let began = Instant::now();
-    loop {
-        while let Some(received) = bus.recv().unwrap() {
-            tester.handle_frame(Instant::now(), &received.frame, received.own);
-        }
-        tester.handle_timeout(Instant::now());
-        while let Some(frame) = tester.poll_transmit(Instant::now()) {
-            assert_eq!(bus.send(&frame).unwrap(), SendOutcome::Queued);
-        }
-        if let Some(event) = tester.last.take() {
-            return event;
-        }
-        bus.flush().unwrap();
-        assert!(began.elapsed() < Duration::from_secs(60), "no end in phase {:?}", tester.programmer.phase());
-        let pause = tester.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
-        let pause = Timespec::try_from(pause.unwrap_or(Duration::from_secs(1))).unwrap();
-        poll(&mut [PollFd::from_borrowed_fd(bus.as_fd(), PollFlags::IN)], Some(&pause)).unwrap();
-    }
 }

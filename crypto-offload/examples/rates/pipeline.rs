@@ -1,7 +1,5 @@
 //! What the chunk pipeline costs beyond the arithmetic inside it, on one core.
 //!
-//! `cargo run --release -p crypto-offload --example rates`
-//!
 //! A chunk is hashed for its leaf, hashed into the whole-file hash, and opened. The goal is the rate at which the same
 //! three steps run when the libraries are called with nothing around them, less 5 %.
 
@@ -13,7 +11,11 @@ use crypto_offload::job::{
     ChunkOperation, Cipher, HashAlgorithm, HashState, Job, JobId, Operation, Seal, SecretKey,
 };
 use crypto_offload::queue::{Limits, Queue};
+use crypto_offload::sm3::Sm3;
+use crypto_offload::sm4::Sm4Gcm;
 use crypto_offload::software::{SoftwareEngine, aead, hash};
+
+use crate::clock::cpu_time;
 
 /// As the publishing tool cuts images by default.
 const CHUNK: usize = 64 * 1024;
@@ -23,12 +25,13 @@ const SAMPLES: usize = 600;
 /// Part of the raw rate that the pipeline must reach.
 const SHARE: f64 = 0.95;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Both pipelines.
+pub(crate) fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("# {CHUNK} byte chunks, best of {SAMPLES}, one core");
     let aes = seal(Cipher::Aes256Gcm);
     report("chunk-sha256-aes256gcm", HashAlgorithm::Sha256, &aes, raw_hash::<sha2::Sha256>, raw_aes)?;
     let sm4 = seal(Cipher::Sm4Gcm);
-    report("chunk-sm3-sm4gcm", HashAlgorithm::Sm3, &sm4, raw_hash::<sm3::Sm3>, raw_sm4)?;
+    report("chunk-sm3-sm4gcm", HashAlgorithm::Sm3, &sm4, |data| Sm3::digest(data)[0], raw_sm4)?;
     Ok(())
 }
 
@@ -41,26 +44,26 @@ fn report(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let sealed = aead::seal(seal, vec![0x5a; CHUNK])?;
     let mut queue = Queue::new(Limits::default(), vec![Box::new(SoftwareEngine::new()?)]);
-    let mut best = [Duration::MAX; 3];
+    let mut best = [f64::MAX; 3];
     // The three take turns, so that a slow spell of the machine hits them alike.
     for _ in 0..SAMPLES {
-        let start = Instant::now();
+        let start = cpu_time();
         black_box(raw_hash(black_box(&sealed)));
         black_box(raw_hash(black_box(&sealed)));
-        let hash_took = start.elapsed();
+        let hash_took = cpu_time() - start;
 
         let copy = sealed.clone();
-        let start = Instant::now();
+        let start = cpu_time();
         let opened = black_box(raw_open(seal, copy));
-        let open_took = start.elapsed();
+        let open_took = cpu_time() - start;
         drop(opened);
 
         let took = [hash_took, open_took, pipeline(&mut queue, algorithm, seal, &sealed)?];
         for (best, took) in best.iter_mut().zip(took) {
-            *best = took.min(*best);
+            *best = best.min(took);
         }
     }
-    let [hash, open, pipeline] = best.map(|took| took.as_secs_f64());
+    let [hash, open, pipeline] = best;
     #[allow(clippy::cast_precision_loss, reason = "65536 is exact")]
     let megabytes = CHUNK as f64 / 1e6;
     let (value, goal) = (megabytes / pipeline, SHARE * megabytes / (hash + open));
@@ -76,7 +79,7 @@ fn pipeline(
     algorithm: HashAlgorithm,
     seal: &Seal,
     sealed: &[u8],
-) -> Result<Duration, Box<dyn std::error::Error>> {
+) -> Result<f64, Box<dyn std::error::Error>> {
     let leaf_prefix = vec![0; 9];
     let chunk = ChunkOperation {
         tree_algorithm: algorithm,
@@ -88,9 +91,10 @@ fn pipeline(
     };
     let now = Instant::now();
     let deadline = now + Duration::from_secs(10);
+    let start = cpu_time();
     queue.submit(now, Job { id: JobId(1), deadline, operation: Operation::Chunk(chunk) })?;
     let completion = queue.poll_completion(now).ok_or("no completion")?;
-    let took = now.elapsed();
+    let took = cpu_time() - start;
     completion.result?;
     Ok(took)
 }
@@ -118,10 +122,14 @@ fn raw_aes(seal: &Seal, data: Vec<u8>) -> Vec<u8> {
     raw_open::<aes_gcm::Aes256Gcm>(seal, data)
 }
 
-fn raw_sm4(seal: &Seal, data: Vec<u8>) -> Vec<u8> {
-    raw_open::<aes_gcm::AesGcm<sm4::Sm4, aes_gcm::aead::consts::U12>>(seal, data)
+fn raw_sm4(seal: &Seal, mut data: Vec<u8>) -> Vec<u8> {
+    let key = Sm4Gcm::new(seal.key.expose().try_into().expect("16 bytes"));
+    let (text, tag) = data.split_last_chunk_mut::<{ Cipher::TAG_LEN }>().expect("sealed above");
+    key.open_in_place(&seal.nonce, &seal.aad, text, tag).expect("sealed above");
+    data
 }
 
+#[cfg(not(feature = "aws-lc"))]
 fn raw_open<A>(seal: &Seal, mut data: Vec<u8>) -> Vec<u8>
 where
     A: aes_gcm::KeyInit + aes_gcm::aead::AeadInOut<NonceSize = aes_gcm::aead::consts::U12>,

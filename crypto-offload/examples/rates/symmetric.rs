@@ -1,0 +1,165 @@
+//! SM4-GCM by class of machine, SM3 and AES-GCM.
+
+use std::hint::black_box;
+
+use aes_gcm::KeyInit;
+use aes_gcm::aead::consts::U12;
+use aes_gcm::aead::{AeadInOut, Nonce};
+use crypto_offload::sm3::{Sm3, digest_many};
+use crypto_offload::sm4::{Backend, Sm4Gcm, Sm4Key};
+
+use crate::clock::medians;
+use crate::libgcrypt::Libgcrypt;
+
+const KEY: [u8; 16] = [7; 16];
+const NONCE: [u8; 12] = [1; 12];
+const AAD: [u8; 13] = [2; 13];
+
+/// A class of machine: what it has, and what must be hidden from libgcrypt so that it has no more.
+pub(crate) struct Class {
+    pub(crate) name: &'static str,
+    pub(crate) backend: Backend,
+    hidden: &'static [&'static str],
+    /// The least share of libgcrypt's rate, for messages of 1 MiB and 16 KiB and for packets of 1350 bytes.
+    goals: [f64; 3],
+}
+
+/// The classes of this architecture.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const CLASSES: &[Class] = &[
+    Class { name: "gfni-avx512", backend: Backend::Gfni512, hidden: &[], goals: [1.0, 1.0, 1.3] },
+    Class { name: "gfni-avx2", backend: Backend::Gfni256, hidden: &["intel-avx512"], goals: [1.0, 1.0, 1.0] },
+    Class {
+        name: "vaes-avx2",
+        backend: Backend::Vaes,
+        hidden: &["intel-avx512", "intel-gfni"],
+        goals: [1.0, 1.0, 1.0],
+    },
+    Class {
+        name: "aesni-avx2",
+        backend: Backend::AesNi,
+        hidden: &["intel-avx512", "intel-gfni", "intel-vaes-vpclmul"],
+        goals: [1.0, 1.0, 1.0],
+    },
+    Class {
+        name: "portable",
+        backend: Backend::Portable,
+        hidden: &[
+            "intel-avx512",
+            "intel-gfni",
+            "intel-vaes-vpclmul",
+            "intel-avx2",
+            "intel-avx",
+            "intel-aesni",
+        ],
+        goals: [0.0, 0.0, 0.0],
+    },
+];
+/// The classes of this architecture.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) const CLASSES: &[Class] =
+    &[Class { name: "portable", backend: Backend::Portable, hidden: &[], goals: [0.0; 3] }];
+
+/// SM4-GCM as a class of machine does it, beside libgcrypt and the `sm4` crate.
+pub(crate) fn run_class(name: &str) {
+    let Some(class) = CLASSES.iter().find(|class| class.name == name) else {
+        return println!("not checked: there is no class {name}");
+    };
+    let Some(ours) = Sm4Gcm::with_backend(&KEY, class.backend) else {
+        return println!("not checked: this CPU is not of class {name}");
+    };
+    let peer = Libgcrypt::load(class.hidden, &KEY)
+        .inspect_err(|error| println!("not checked: SM4-GCM against libgcrypt: {error}"))
+        .ok();
+    if let Some(peer) = &peer {
+        println!("# {name}: libgcrypt {}", peer.version);
+    }
+    let cipher = Sm4Key::with_backend(&KEY, class.backend).expect("as above");
+    let generic = aes_gcm::AesGcm::<sm4::Sm4, U12>::new(&KEY.into());
+    for ((len, label), goal) in
+        [(1 << 20, "1MiB"), (16384, "16KiB"), (1350, "1350B")].into_iter().zip(class.goals)
+    {
+        let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|_| vec![0x5a; len]);
+        let mut seal = || _ = black_box(ours.seal_in_place(&NONCE, &AAD, black_box(&mut a)));
+        let mut keystream = || cipher.xor_keystream(&KEY, black_box(&mut b));
+        let mut crate_seal = || {
+            let nonce = Nonce::<aes_gcm::AesGcm<sm4::Sm4, U12>>::from(NONCE);
+            _ = black_box(generic.encrypt_inout_detached(&nonce, &AAD, black_box(c.as_mut_slice()).into()));
+        };
+        let mut peer_seal = || {
+            if let Some(peer) = &peer {
+                _ = black_box(peer.seal(&NONCE, &AAD, black_box(&mut d)));
+            }
+        };
+        let times = medians(&mut [&mut seal, &mut keystream, &mut crate_seal, &mut peer_seal]);
+        let rate = |time: f64| megabytes(len) / time;
+        let title = format!("sm4-gcm-{label}-{name}");
+        let over_crate = times[2] / times[0];
+        if peer.is_some() {
+            let ratio = times[3] / times[0];
+            let verdict = if goal == 0.0 {
+                "no goal".to_owned()
+            } else {
+                format!("goal >= {goal:.1} {}", if ratio >= goal { "met" } else { "short" })
+            };
+            println!(
+                "figure {title} {:.0} MB/s (CTR alone {:.0}), {over_crate:.1} times the sm4 crate, libgcrypt {:.0}: ratio {ratio:.2} {verdict}",
+                rate(times[0]),
+                rate(times[1]),
+                rate(times[3]),
+            );
+        } else {
+            println!(
+                "figure {title} {:.0} MB/s (CTR alone {:.0}), {over_crate:.1} times the sm4 crate",
+                rate(times[0]),
+                rate(times[1])
+            );
+        }
+    }
+}
+
+/// SM3 of one message and of many, beside libgcrypt and the `sm3` crate.
+pub(crate) fn run_hashes() {
+    let peer = Libgcrypt::load(&[], &KEY)
+        .inspect_err(|error| println!("not checked: SM3 against libgcrypt: {error}"))
+        .ok();
+    let message = vec![0x5a; 16384];
+    let mut one = || _ = black_box(Sm3::digest(black_box(&message)));
+    let mut crate_one = || _ = black_box(<sm3::Sm3 as sm3::Digest>::digest(black_box(&message)));
+    let mut peer_one = || {
+        if let Some(peer) = &peer {
+            _ = black_box(peer.sm3(black_box(&message)));
+        }
+    };
+    let chunk = vec![0x5a; 65536];
+    let messages = [[&[0; 9][..], &chunk[..]]; 16];
+    let nodes = [[&[0; 9][..], &chunk[..4096]]; 16];
+    let mut many = || _ = black_box(digest_many(black_box(&messages)));
+    let mut many_nodes = || _ = black_box(digest_many(black_box(&nodes)));
+    let times = medians(&mut [&mut one, &mut crate_one, &mut peer_one, &mut many, &mut many_nodes]);
+    let rates: Vec<f64> = times
+        .iter()
+        .zip([16384, 16384, 16384, 16 * 65536, 16 * 4096])
+        .map(|(time, len)| megabytes(len) / time)
+        .collect();
+    if peer.is_some() {
+        let ratio = rates[0] / rates[2];
+        let verdict = if ratio >= 1.0 { "met" } else { "short" };
+        println!(
+            "figure sm3-16KiB {:.0} MB/s, sm3 crate {:.0}, libgcrypt {:.0}: ratio {ratio:.2} goal >= 1.0 {verdict}",
+            rates[0], rates[1], rates[2],
+        );
+    } else {
+        println!("figure sm3-16KiB {:.0} MB/s, sm3 crate {:.0}", rates[0], rates[1]);
+    }
+    for (name, rate) in [("sm3-16x64KiB", rates[3]), ("sm3-16x4KiB", rates[4])] {
+        let ratio = rate / rates[1];
+        let verdict = if ratio >= 4.0 { "met" } else { "short" };
+        println!("figure {name} {rate:.0} MB/s: {ratio:.2} times the sm3 crate, goal >= 4.0 {verdict}");
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "lengths here are below 2^52")]
+fn megabytes(len: usize) -> f64 {
+    len as f64 / 1e6
+}

@@ -1,0 +1,90 @@
+//! What the rules look at.
+
+use std::path::{Path, PathBuf};
+
+use super::facts::{Facts, Setting, UnitFact};
+use super::lines::Lines;
+use crate::config::Config;
+use crate::config::parts::{BusPart, EcuPart, Secret};
+use canfd::uds::profile::Profile;
+
+/// The daemon's unit.
+pub const DAEMON: &str = "gatewayd.service";
+/// The profiling service's unit.
+pub const PROFILER: &str = "gatewayd-profile.service";
+
+/// A configuration that parsed, and what is known about the world around it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The configuration.
+    pub config: Config,
+    /// Where its keys stand.
+    pub lines: Lines,
+    /// Files, certificates, root metadata and units.
+    pub facts: Facts,
+}
+
+impl Subject {
+    /// The daemon's unit, where it was found.
+    pub fn daemon(&self) -> Option<&UnitFact> {
+        self.facts.units.get(DAEMON)
+    }
+
+    /// The profiling service's unit, where it was found.
+    pub fn profiler(&self) -> Option<&UnitFact> {
+        self.facts.units.get(PROFILER)
+    }
+
+    /// Every secret that the configuration names, with its key path.
+    pub fn secrets(&self) -> Vec<(String, &Secret)> {
+        let keys = self.config.uptane.key_encryption_keys.iter().enumerate();
+        let mut all: Vec<_> =
+            keys.map(|(at, it)| (format!("uptane.key_encryption_key[{at}].key"), &it.key)).collect();
+        all.push(("cloud.key".to_owned(), &self.config.cloud.key));
+        all
+    }
+
+    /// Every ECU whose bus and dialect are described, with the key path of its dialect.
+    pub fn programmed(&self) -> impl Iterator<Item = (String, &EcuPart, &BusPart, &Profile)> {
+        self.config.ecus.iter().filter_map(|ecu| {
+            let ecu = ecu.get_ref();
+            let bus = self.config.buses.iter().map(|it| it.get_ref()).find(|it| it.name == ecu.bus)?;
+            let profile = self.config.dialects.get(&ecu.dialect)?;
+            Some((format!("dialect.{}", ecu.dialect), ecu, bus, profile))
+        })
+    }
+
+    /// Every dialect that is written down, with its key path.
+    pub fn dialects(&self) -> impl Iterator<Item = (String, &Profile)> {
+        self.config.dialects.iter().map(|(name, it)| (format!("dialect.{name}"), it))
+    }
+}
+
+/// Where the unit's credential `name` comes from; `None` where the unit loads none of that name.
+///
+/// A folder in `LoadCredential=ID:FOLDER` gives credentials named `ID_FILE` (systemd.exec(5)).
+pub fn credential_source(unit: &UnitFact, name: &str) -> Option<PathBuf> {
+    let keys = ["Service.LoadCredential", "Service.LoadCredentialEncrypted"].into_iter();
+    let loaded = keys.flat_map(|key| unit.values(key));
+    for Setting { value, .. } in loaded {
+        let (id, source) = value.split_once(':').unwrap_or((value, ""));
+        if id == name {
+            return Some(PathBuf::from(source));
+        }
+        if let Some(file) = name.strip_prefix(id).and_then(|rest| rest.strip_prefix('_')) {
+            return Some(Path::new(source).join(file));
+        }
+    }
+    None
+}
+
+/// Whether the unit sets the credential itself or imports it from the system.
+pub fn credential_given_otherwise(unit: &UnitFact, name: &str) -> bool {
+    let keys = ["Service.SetCredential", "Service.SetCredentialEncrypted"].into_iter();
+    keys.flat_map(|key| unit.values(key)).any(|it| it.value.split_once(':').is_some_and(|(id, _)| id == name))
+        || unit.values("Service.ImportCredential").any(|it| {
+            it.value.strip_suffix('*').map_or_else(|| it.value == name, |prefix| name.starts_with(prefix))
+        })
+}

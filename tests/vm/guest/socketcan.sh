@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Our ISO-TP on real SocketCAN, against the kernel's ISO-TP (can-isotp, isotpsend and isotprecv of can-utils).
+
+LENGTHS="1 7 8 9 61 62 63 64 4095 4096 8300"
+
+socketcan_tests() {
+    # The kernel's own limit is 8300 bytes unless it is told otherwise.
+    modprobe -r can-isotp && modprobe can-isotp max_pdu_size=131072
+    case_ "our ISO-TP sends over FD frames what the kernel receives" we_send_fd
+    case_ "the kernel's ISO-TP sends over FD frames what we receive" we_receive_fd
+    case_ "our ISO-TP sends over classical frames what the kernel receives" we_send_classical
+    case_ "the kernel's ISO-TP sends over classical frames what we receive" we_receive_classical
+    case_ "29-bit identifiers and FD frames of 24 bytes work in both directions" extended_identifiers
+    case_ "the kernel's block size and separation are kept" block_size_and_separation
+    case_ "our block size and separation are kept by the kernel" our_block_size_and_separation
+    case_ "messages of 65535 bytes work in both directions" long_messages
+    case_ "a megabyte on one bus, our stack on both ends" a_megabyte
+    case_ "frames go out at the pace of a full interface queue" a_full_queue
+    case_ "classical neighbours on the bus disturb nothing" classical_neighbours
+}
+
+hex() { od -An -v -tx1 | tr -d ' \n' | tr a-f A-F; }
+words() { od -An -v -tx1 | tr '\n' ' '; }
+
+# Whether a socket listens to this identifier; a receiver has no other way to say that it is there.
+listened_to() { grep -qi " 0*$1 " /proc/net/can/rcvlist_sff /proc/net/can/rcvlist_eff /proc/net/can/rcvlist_fil; }
+
+# to_kernel LENGTH TX RX OPTIONS-OF-OURS -- OPTIONS-OF-THE-KERNEL'S
+to_kernel() {
+    local length=$1 tx=$2 rx=$3 ours=()
+    shift 3
+    while [ "$1" != -- ]; do ours+=("$1"); shift; done
+    shift
+    head -c "$length" /dev/urandom >/tmp/message
+    timeout 30 isotprecv -s "$rx" -d "$tx" "$@" vcan0 >/tmp/received &
+    local receiver=$!
+    until_ 10 listened_to "$tx"
+    isotp_pipe send can:vcan0 "$tx" "$rx" "${ours[@]}" </tmp/message
+    wait "$receiver"
+    [ "$(tr -d ' \n' </tmp/received)" = "$(hex </tmp/message)" ]
+}
+
+from_kernel() {
+    local length=$1 tx=$2 rx=$3 ours=()
+    shift 3
+    while [ "$1" != -- ]; do ours+=("$1"); shift; done
+    shift
+    head -c "$length" /dev/urandom >/tmp/message
+    timeout 30 isotp_pipe recv can:vcan0 "$rx" "$tx" "${ours[@]}" >/tmp/received &
+    local receiver=$!
+    until_ 10 listened_to "$tx"
+    words </tmp/message | isotpsend -s "$tx" -d "$rx" "$@" vcan0
+    wait "$receiver"
+    cmp /tmp/message /tmp/received
+}
+
+we_send_fd() { for length in $LENGTHS; do to_kernel "$length" 731 7B1 -- -L 72:64:1; done; }
+we_receive_fd() { for length in $LENGTHS; do from_kernel "$length" 731 7B1 -- -L 72:64:1; done; }
+we_send_classical() { for length in $LENGTHS; do to_kernel "$length" 731 7B1 classical --; done; }
+we_receive_classical() { for length in $LENGTHS; do from_kernel "$length" 731 7B1 classical --; done; }
+extended_identifiers() {
+    for length in 7 23 24 500; do
+        to_kernel "$length" 18DA10F1 18DAF110 dl=24 -- -L 72:24:1
+        from_kernel "$length" 18DA10F1 18DAF110 dl=24 -- -L 72:24:1
+    done
+}
+block_size_and_separation() {
+    local began
+    began=$(uptime_ms)
+    # 3 of 62 bytes after the first 62: with 60 ms between them at least 120 ms.
+    to_kernel 240 731 7B1 -- -L 72:64:1 -b 2 -m 3C
+    [ $(($(uptime_ms) - began)) -ge 60 ]
+    to_kernel 2000 731 7B1 -- -L 72:64:1 -b 3 -m F5
+}
+our_block_size_and_separation() {
+    from_kernel 2000 731 7B1 bs=1 -- -L 72:64:1
+    from_kernel 2000 731 7B1 bs=4 stmin=02 -- -L 72:64:1
+    from_kernel 500 731 7B1 bs=8 stmin=F3 classical --
+}
+long_messages() {
+    to_kernel 65535 731 7B1 -- -L 72:64:1
+    from_kernel 65535 731 7B1 -- -L 72:64:1
+}
+
+# ours_to_ours BYTES: seconds of the sender.
+ours_to_ours() {
+    head -c "$1" /dev/urandom >/tmp/message
+    timeout 120 isotp_pipe recv can:vcan0 7B1 731 >/tmp/received &
+    local receiver=$!
+    until_ 10 listened_to 731
+    isotp_pipe send can:vcan0 731 7B1 </tmp/message 2>/tmp/said || { cat /tmp/said >&2; return 1; }
+    wait "$receiver"
+    cmp /tmp/message /tmp/received
+    sed -n 's/.* in \([0-9.]*\) s/\1/p' /tmp/said
+}
+a_megabyte() {
+    local took
+    took=$(ours_to_ours 1048576)
+    figure vm_isotp_vcan "$(awk -v s="$took" 'BEGIN { printf "%.0f", 1024 / s }')" KiB/s
+}
+a_full_queue() {
+    local took
+    pace vcan0
+    took=$(ours_to_ours 131072)
+    tc -s qdisc show dev vcan0
+    unpace vcan0
+    # 2,115 full frames at 2,770 a second.
+    awk -v s="$took" 'BEGIN { exit !(s > 0.6) }'
+    figure vm_isotp_vcan_paced "$(awk -v s="$took" 'BEGIN { printf "%.0f", 128 / s }')" KiB/s
+}
+classical_neighbours() {
+    cangen vcan0 -g 1 -I 100 -L 8 &
+    local noise=$!
+    cangen vcan0 -g 1 -I 7B1 -L 0 &
+    local more=$!
+    to_kernel 4095 731 7B1 -- -L 72:64:1
+    from_kernel 4095 731 7B1 -- -L 72:64:1
+    kill "$noise" "$more"
+}
