@@ -56,7 +56,8 @@ fn sizes() -> Vec<usize> {
 
 fn measure(class: Class) -> Fallible<Table> {
     let mut table = Table::new();
-    let operations = sizes().into_iter().map(|bytes| operation(class, bytes)).collect::<Fallible<Vec<_>>>()?;
+    let operations =
+        sizes().into_iter().map(|bytes| operation(class, bytes)).collect::<Fallible<Vec<_>>>()?;
     for _ in 0..SAMPLES {
         for operation in &operations {
             let (bytes, copy) = (operation.len(), operation.clone());

@@ -15,9 +15,10 @@ pub use reply::{FLAG_DEGRADED, REPLY_SIZE, Reply};
 pub use request::{Key, MAX_AUX, MAX_DATA, MAX_EXTRA, REQUEST_SIZE, Request};
 
 pub(super) use code::{
-    ALL_CIPHERS, ALL_HASHES, ALL_SCHEMES, cipher_code, cipher_from, hash_code, hash_from, mask, scheme_code,
-    scheme_from, unmask,
+    ALL_CIPHERS, ALL_HASHES, ALL_SCHEMES, cipher_code, hash_code, mask, scheme_code, unmask,
 };
+#[cfg(feature = "emulator")]
+pub(super) use code::{cipher_from, hash_from, scheme_from};
 pub(super) use request::Addresses;
 
 /// Version of the interface.

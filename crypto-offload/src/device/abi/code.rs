@@ -108,14 +108,17 @@ pub(in crate::device) const fn scheme_code(scheme: SignatureScheme) -> u32 {
     }
 }
 
+#[cfg(feature = "emulator")]
 pub(in crate::device) fn hash_from(code: u32) -> Option<HashAlgorithm> {
     ALL_HASHES.into_iter().find(|&it| hash_code(it) == code)
 }
 
+#[cfg(feature = "emulator")]
 pub(in crate::device) fn cipher_from(code: u32) -> Option<Cipher> {
     ALL_CIPHERS.into_iter().find(|&it| cipher_code(it) == code)
 }
 
+#[cfg(feature = "emulator")]
 pub(in crate::device) fn scheme_from(code: u32) -> Option<SignatureScheme> {
     ALL_SCHEMES.into_iter().find(|&it| scheme_code(it) == code)
 }
