@@ -73,7 +73,7 @@ fn device(path: &str, patience: Duration) -> Result<Box<dyn Engine>, Absent> {
         None => Box::new(CharacterDevice::open(Path::new(path))?),
     };
     let deadline = Instant::now() + OPENING;
-    let engine = DeviceEngine::open(transport, patience, |transport: &Box<dyn Transport>| {
+    let engine = DeviceEngine::open(transport, patience, |transport| {
         let left = deadline.saturating_duration_since(Instant::now());
         wait_readable(transport.fd().map(|fd| (fd, transport.wants_write())), left);
         !left.is_zero()
