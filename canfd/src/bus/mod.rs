@@ -3,6 +3,8 @@
 mod record;
 #[cfg(target_os = "linux")]
 mod socketcan;
+#[cfg(target_os = "linux")]
+pub mod udp;
 mod unix;
 mod url;
 
@@ -15,6 +17,8 @@ use crate::frame::{CanId, FdFrame, FrameError};
 pub use record::{RECORD_LEN, Record};
 #[cfg(target_os = "linux")]
 pub use socketcan::SocketCan;
+#[cfg(target_os = "linux")]
+pub use udp::UdpMulticastBus;
 pub use unix::UnixBus;
 pub use url::{BusUrl, BusUrlError};
 
@@ -87,8 +91,10 @@ pub fn open(url: &BusUrl) -> Result<Box<dyn Bus>, BusError> {
     match url {
         #[cfg(target_os = "linux")]
         BusUrl::Can(interface) => Ok(Box::new(SocketCan::open(interface)?)),
+        #[cfg(target_os = "linux")]
+        BusUrl::Udp(group) => Ok(Box::new(UdpMulticastBus::open(*group)?)),
         #[cfg(not(target_os = "linux"))]
-        BusUrl::Can(_) => {
+        BusUrl::Can(_) | BusUrl::Udp(_) => {
             Err(BusError::Open { url: url.to_string(), source: io::Error::from(io::ErrorKind::Unsupported) })
         }
         BusUrl::Virtual(path) => Ok(Box::new(UnixBus::connect(path)?)),
@@ -140,12 +146,27 @@ pub enum BusError {
         #[source]
         source: FrameError,
     },
+    /// One datagram of a UDP bus is no frame; the bus goes on.
+    #[cfg(target_os = "linux")]
+    #[error("unusable datagram on bus {url}: {source}")]
+    Datagram {
+        /// Which bus.
+        url: String,
+        /// Why.
+        #[source]
+        source: udp::message::MessageError,
+    },
 }
 
 impl BusError {
     /// Whether the bus goes on after this.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Frame { .. })
+        match self {
+            Self::Frame { .. } => true,
+            #[cfg(target_os = "linux")]
+            Self::Datagram { .. } => true,
+            _ => false,
+        }
     }
 }
 
