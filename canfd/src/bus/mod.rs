@@ -1,5 +1,6 @@
 //! Buses: something frames go into and come out of, whatever stands behind it.
 
+pub mod error_frame;
 mod record;
 #[cfg(target_os = "linux")]
 mod socketcan;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::frame::{CanId, FdFrame, FrameError};
 
+pub use error_frame::ControllerState;
 pub use record::{RECORD_LEN, Record};
 #[cfg(target_os = "linux")]
 pub use socketcan::SocketCan;
@@ -53,6 +55,12 @@ pub trait Bus: Send {
     /// [`BusError::Io`] where the system refuses.
     fn listen_to(&mut self, _ids: &[CanId]) -> Result<(), BusError> {
         Ok(())
+    }
+
+    /// The last state that the controller reported and that was not asked for yet; ask after every drain of
+    /// [`Self::recv`]. `None` where nothing changed, and always where no controller stands behind the bus.
+    fn poll_state(&mut self) -> Option<ControllerState> {
+        None
     }
 
     /// What to wait on with poll(2).
