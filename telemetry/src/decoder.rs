@@ -163,8 +163,7 @@ impl Decoder {
             return Err(DecodeError::TooLong(block.len()));
         }
         let (header, frame) = BlockHeader::split(block)?;
-        let trained =
-            trained::find(header.dictionary).ok_or(DecodeError::Dictionary(header.dictionary.0))?;
+        let trained = trained::find(header.dictionary).ok_or(DecodeError::Dictionary(header.dictionary.0))?;
         if let Some(state) = &self.state
             && state.stream != header.stream
         {
@@ -183,8 +182,7 @@ impl Decoder {
             Some(state) if !header.keyframe => {
                 let dictionary = &mut state.dictionary;
                 let mark = dictionary.mark();
-                let window =
-                    read_body(dictionary, &mark, &plain).inspect_err(|_| dictionary.rewind(mark))?;
+                let window = read_body(dictionary, &mark, &plain).inspect_err(|_| dictionary.rewind(mark))?;
                 state.expected = header.seq + 1;
                 window
             }
@@ -211,7 +209,8 @@ fn decompress(headless: &[u8], plain_len: usize, trained: &[u8]) -> Result<Vec<u
     if frame_len < frame.len() {
         return Err(Malformed::LeftOver(frame.len() - frame_len).into());
     }
-    let mut decompressor = Decompressor::with_dictionary(trained).map_err(|error| DecodeError::NoMemory(error.to_string()))?;
+    let mut decompressor =
+        Decompressor::with_dictionary(trained).map_err(|error| DecodeError::NoMemory(error.to_string()))?;
     let plain =
         decompressor.decompress(frame, plain_len).map_err(|error| Malformed::Zstd(error.to_string()))?;
     if plain.len() == plain_len {

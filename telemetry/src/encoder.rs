@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
-use crate::header::{BlockHeader, BootId, DictionaryId, StreamId};
 use crate::decoder::{Malformed, ZSTD_MAGIC};
+use crate::header::{BlockHeader, BootId, DictionaryId, StreamId};
 use crate::interner::Interner;
 use crate::limits::MAX_PLAIN_LEN;
 use crate::rows::Rows;

@@ -72,7 +72,12 @@ impl Rows {
         }
     }
 
-    fn put_aggregated(&self, out: &mut Vec<u8>, mut samples: Vec<(u32, &Sample)>, dictionary: &mut Dictionary) {
+    fn put_aggregated(
+        &self,
+        out: &mut Vec<u8>,
+        mut samples: Vec<(u32, &Sample)>,
+        dictionary: &mut Dictionary,
+    ) {
         // An aggregated window has one sample per row.
         samples.sort_unstable_by_key(|(row, _)| *row);
         for (_, sample) in &samples {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::io::{IO_BUCKETS, IoHistogram};
 use crate::limits::{
-    MAX_IO_HISTOGRAMS, MAX_METRIC_SERIES, MAX_METRIC_VALUES, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_FRAMES,
-    MAX_WINDOW_SAMPLES, MAX_WINDOW_THREADS,
+    MAX_IO_HISTOGRAMS, MAX_METRIC_SERIES, MAX_METRIC_VALUES, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN,
+    MAX_WINDOW_FRAMES, MAX_WINDOW_SAMPLES, MAX_WINDOW_THREADS,
 };
 use crate::sample::{Frame, Metrics, Sample, Series, StackIndex, ThreadIndex, ThreadInfo};
 
@@ -109,7 +109,8 @@ impl Window {
             *count = count.saturating_add(sample.count);
             *weight_ns = weight_ns.saturating_add(sample.weight_ns);
         }
-        let sample = |((thread, stack), (count, weight_ns))| Sample { at_ms: 0, thread, stack, count, weight_ns };
+        let sample =
+            |((thread, stack), (count, weight_ns))| Sample { at_ms: 0, thread, stack, count, weight_ns };
         self.samples = sums.into_iter().map(sample).collect();
         self.aggregated = true;
         self.into_canonical()

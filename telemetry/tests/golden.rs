@@ -2,7 +2,11 @@
 //! a reader of another language, written from WIRE.md, says the same.
 //!
 //! After a change of the format, `GOLDEN=write cargo test -p telemetry --test golden` writes the files anew.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests; a panic in one is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests; a panic in one is a failed test"
+)]
 
 use std::fmt::Write;
 use std::num::NonZeroU32;
@@ -11,8 +15,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use telemetry::{
-    BootId, BuildId, Decoded, Decoder, DictionaryId, Encoder, Frame, IoHistogram, IoOperation, IoTerm, Mapping,
-    SchedulingClass, StreamId, ThreadInfo, Window, WindowBuilder,
+    BootId, BuildId, Decoded, Decoder, DictionaryId, Encoder, Frame, IoHistogram, IoOperation, IoTerm,
+    Mapping, SchedulingClass, StreamId, ThreadInfo, Window, WindowBuilder,
 };
 
 fn file(name: &str) -> PathBuf {
@@ -42,7 +46,8 @@ fn window(number: u32) -> Window {
         let row_values = [("written_bytes", counter), ("load_ppm", gauge), ("edge_ms", extreme)];
         builder.push_metrics(row * 250, &row_values).unwrap();
     }
-    for (device, term) in [("mmcblk0", IoTerm::Queue), ("mmcblk0", IoTerm::RunQueue), ("sda", IoTerm::Flush)] {
+    for (device, term) in [("mmcblk0", IoTerm::Queue), ("mmcblk0", IoTerm::RunQueue), ("sda", IoTerm::Flush)]
+    {
         let mut histogram = IoHistogram::new(device.into(), IoOperation::Write, term);
         (0..number * 5).for_each(|at| histogram.record(u64::from(at) << (at % 40)));
         builder.push_io(histogram).unwrap();
@@ -81,19 +86,30 @@ fn blocks() -> Vec<u8> {
 fn text(windows: &[Window]) -> String {
     let mut out = String::new();
     for window in windows {
-        writeln!(out, "window {} {} {}", window.start_unix_ms(), window.duration_ms(), window.lost()).unwrap();
-        let mut lines: Vec<_> = window.samples().iter().map(|sample| {
-            let thread = window.thread_of(sample).unwrap();
-            let class = match thread.class {
-                SchedulingClass::Normal => 0,
-                SchedulingClass::Realtime(priority) => priority,
-            };
-            let frames: Vec<_> = window.stack_of(sample).unwrap().iter().map(frame_text).collect();
-            format!(
-                "sample {} {} {} {} {} {} {class} {}",
-                sample.at_ms, sample.count, sample.weight_ns, thread.pid, thread.tid, thread.name, frames.join(";")
-            )
-        }).collect();
+        writeln!(out, "window {} {} {}", window.start_unix_ms(), window.duration_ms(), window.lost())
+            .unwrap();
+        let mut lines: Vec<_> = window
+            .samples()
+            .iter()
+            .map(|sample| {
+                let thread = window.thread_of(sample).unwrap();
+                let class = match thread.class {
+                    SchedulingClass::Normal => 0,
+                    SchedulingClass::Realtime(priority) => priority,
+                };
+                let frames: Vec<_> = window.stack_of(sample).unwrap().iter().map(frame_text).collect();
+                format!(
+                    "sample {} {} {} {} {} {} {class} {}",
+                    sample.at_ms,
+                    sample.count,
+                    sample.weight_ns,
+                    thread.pid,
+                    thread.tid,
+                    thread.name,
+                    frames.join(";")
+                )
+            })
+            .collect();
         if window.is_aggregated() {
             lines.sort();
         }

@@ -9,11 +9,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use telemetry::limits::{MAX_IO_HISTOGRAMS, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_SAMPLES};
+use telemetry::limits::{
+    MAX_IO_HISTOGRAMS, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_SAMPLES,
+};
 use telemetry::{
     BlockHeader, BootId, BuildId, DecodeError, Decoded, Decoder, DictionaryId, EncodeError, Encoder, Frame,
-    IO_BUCKETS, IoHistogram, IoOperation, IoTerm, Malformed, Mapping, Refused,
-    SchedulingClass, StreamId, ThreadInfo, Window, WindowBuilder,
+    IO_BUCKETS, IoHistogram, IoOperation, IoTerm, Malformed, Mapping, Refused, SchedulingClass, StreamId,
+    ThreadInfo, Window, WindowBuilder,
 };
 
 const BOOT: BootId = BootId(0xB007);

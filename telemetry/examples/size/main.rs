@@ -57,9 +57,19 @@ fn measure() -> Outcome<()> {
         let peer = timed.iter().map(|it| pprof::gzipped(it).map(|it| it.len())).sum::<Result<usize, _>>()?;
         let peer = per_sample(peer);
         line(&format!("telemetry_{name}_bytes_per_sample"), bytes, "B", Some(("<=", 6.0)))?;
-        line(&format!("telemetry_{name}_times_smaller_than_pprof_gzip"), peer / bytes, "x", Some((">=", 8.0)))?;
+        line(
+            &format!("telemetry_{name}_times_smaller_than_pprof_gzip"),
+            peer / bytes,
+            "x",
+            Some((">=", 8.0)),
+        )?;
         line(&format!("telemetry_{name}_pprof_gzip_bytes_per_sample"), peer, "B", None)?;
-        line(&format!("telemetry_{name}_bytes_per_second"), bytes * samples as f64 / (f64::from(WINDOWS) * 10.0), "B/s", None)?;
+        line(
+            &format!("telemetry_{name}_bytes_per_second"),
+            bytes * samples as f64 / (f64::from(WINDOWS) * 10.0),
+            "B/s",
+            None,
+        )?;
         let plain = encode(&windows, none)?;
         check(&windows, &plain)?;
         line(&format!("telemetry_{name}_without_dictionary"), per_sample(total(&plain)), "B", None)?;

@@ -11,14 +11,14 @@ use telemetry::{BuildId, Frame, Mapping, SchedulingClass, ThreadInfo, Window, Wi
 pub(crate) const WINDOWS: u32 = 61;
 pub(crate) const SAMPLES_PER_WINDOW: u32 = 75;
 /// Stacks (by symbol) that a program can show, and how steeply their popularity falls with rank.
-const STACKS: usize = 2_600;
-const POPULARITY_EXPONENT: f64 = 1.0;
+const STACKS: usize = 2500;
+const POPULARITY_EXPONENT: f64 = 1.19;
 /// Of a function's addresses the innermost frame shows this many at most, the first ones more often.
-const HOT_ADDRESSES: usize = 8;
+const HOT_ADDRESSES: usize = 11;
 
 /// Name, size of its code in bytes, functions that are seen, longest name in path segments.
 const FILES: [(&str, usize, usize, usize); 6] = [
-    ("/usr/bin/gatewayd", 6 << 20, 700, 5),
+    ("/usr/bin/gatewayd", 6 << 20, 700, 6),
     ("/usr/lib/x86_64-linux-gnu/libc.so.6", 3 << 19, 120, 1),
     ("/usr/lib/x86_64-linux-gnu/libzstd.so.1", 3 << 18, 50, 1),
     ("/usr/lib/x86_64-linux-gnu/libcrypto.so.3", 4 << 20, 60, 1),
@@ -38,10 +38,54 @@ const THREADS: [(&str, usize, u8, usize); 8] = [
     ("mosquitto", MOSQUITTO, 0, 9),
 ];
 const WORDS: [&str; 48] = [
-    "tokio", "runtime", "task", "scheduler", "multi_thread", "worker", "core", "alloc", "raw", "poll", "harness",
-    "context", "future", "ops", "function", "call_once", "sync", "mpsc", "block", "rx", "tx", "list", "serde",
-    "json", "de", "value", "map", "net", "udp", "socket", "recv", "send", "io", "driver", "time", "wheel", "std",
-    "sys", "thread", "local", "with", "codec", "frame", "encode", "decode", "session", "handler", "publish",
+    "tokio",
+    "runtime",
+    "task",
+    "scheduler",
+    "multi_thread",
+    "worker",
+    "core",
+    "alloc",
+    "raw",
+    "poll",
+    "harness",
+    "context",
+    "future",
+    "ops",
+    "function",
+    "call_once",
+    "sync",
+    "mpsc",
+    "block",
+    "rx",
+    "tx",
+    "list",
+    "serde",
+    "json",
+    "de",
+    "value",
+    "map",
+    "net",
+    "udp",
+    "socket",
+    "recv",
+    "send",
+    "io",
+    "driver",
+    "time",
+    "wheel",
+    "std",
+    "sys",
+    "thread",
+    "local",
+    "with",
+    "codec",
+    "frame",
+    "encode",
+    "decode",
+    "session",
+    "handler",
+    "publish",
 ];
 
 struct Function {
@@ -119,7 +163,8 @@ impl Program {
             let role = drawn.unwrap_or_default();
             let stacks = &self.stacks[role];
             let frames = self.frames(&stacks[zipf(stacks.len(), random)], kind, random);
-            let weight = if self.threads[role].class == SchedulingClass::Normal { 100_000_000 } else { 20_000_000 };
+            let weight =
+                if self.threads[role].class == SchedulingClass::Normal { 100_000_000 } else { 20_000_000 };
             let at_ms = u32::try_from(random.below(10_000)).unwrap_or_default();
             builder.push(at_ms, &self.threads[role], &frames, weight)?;
         }
@@ -153,7 +198,7 @@ fn hot_address(function: &Function, random: &mut SplitMix64) -> u64 {
 fn role(file: usize, count: usize, functions: &[Function], random: &mut SplitMix64) -> Vec<Path> {
     let mut outermost_first: Vec<Path> = Vec::new();
     let mut trunk = Path::new();
-    for _ in 0..5 + random.below(3) {
+    for _ in 0..6 + random.below(3) {
         extend(&mut trunk, file, functions, random);
     }
     outermost_first.push(trunk.clone());
@@ -161,7 +206,7 @@ fn role(file: usize, count: usize, functions: &[Function], random: &mut SplitMix
         let mut stack = outermost_first[random.below(outermost_first.len())].clone();
         let keep = trunk.len() + random.below(stack.len() + 1 - trunk.len());
         stack.truncate(keep);
-        for _ in 0..1 + random.below(5) {
+        for _ in 0..1 + random.below(4) {
             extend(&mut stack, file, functions, random);
         }
         outermost_first.push(stack);
@@ -195,7 +240,9 @@ fn extend(stack: &mut Path, file: usize, functions: &[Function], random: &mut Sp
     let candidates: Vec<_> = (0..functions.len()).filter(|id| functions[*id].file == callee).collect();
     let function = candidates[zipf(candidates.len(), random)];
     // Where in the function the next call is made from: fixed by the place in the tree.
-    let site = functions[function].offset + 1 + random.below(usize::try_from(functions[function].size).unwrap_or(1)) as u64;
+    let site = functions[function].offset
+        + 1
+        + random.below(usize::try_from(functions[function].size).unwrap_or(1)) as u64;
     stack.push((function, site));
 }
 
@@ -204,13 +251,21 @@ fn mapping(path: &str, random: &mut SplitMix64) -> Arc<Mapping> {
     Arc::new(Mapping { build_id: BuildId::new(&bytes).unwrap_or_default(), path: path.into() })
 }
 
+/// A path of common words that ends in words of its own, as names of functions and their types do.
 fn name(segments: usize, random: &mut SplitMix64) -> Arc<str> {
-    let mut word = || WORDS[random.below(WORDS.len())];
+    let own = own_word(random);
     if segments == 1 {
-        return format!("{}_{}_{}", word(), word(), word()).into();
+        return format!("{}_{own}_{}", WORDS[random.below(WORDS.len())], own_word(random)).into();
     }
-    let path: Vec<_> = (0..segments - 1).map(|_| word()).collect();
-    format!("{}::{}_{}", path.join("::"), word(), word()).into()
+    let path: Vec<_> = (1..segments).map(|_| WORDS[random.below(WORDS.len())]).collect();
+    format!("<{}::{own} as {}>::{}_{}", path.join("::"), own_word(random), own_word(random), own_word(random))
+        .into()
+}
+
+fn own_word(random: &mut SplitMix64) -> String {
+    let letter = |letters: &[u8], random: &mut SplitMix64| char::from(letters[random.below(letters.len())]);
+    let syllable = |_| [letter(b"bcdfghklmnprstvw", random), letter(b"aeiou", random)];
+    (0..3).flat_map(syllable).collect()
 }
 
 /// A rank below `len`, by Zipf's law.
