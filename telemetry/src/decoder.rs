@@ -108,8 +108,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// True when a keyframe would help, so the receiver should publish a rebirth request; for an unknown dictionary
-    /// one that says so ([`Rebirth::plain`](crate::topics::Rebirth)).
+    /// True when a keyframe would help, so the receiver should publish a rebirth request; an unknown dictionary
+    /// will come again until the sender is told to use none.
     pub fn wants_rebirth(&self) -> bool {
         matches!(self, Self::Gap { .. } | Self::Dictionary(_))
     }

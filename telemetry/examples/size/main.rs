@@ -215,7 +215,7 @@ fn histograms() -> Outcome<()> {
 
 /// Trains on the bodies of blocks, as the compressor sees them.
 fn train() -> Outcome<Vec<u8>> {
-    const DICTIONARY_LEN: usize = 8 << 10;
+    const DICTIONARY_LEN: usize = 16 << 10;
     let mut bodies = Vec::new();
     for seed in TRAINING {
         let program = Program::new(seed);
