@@ -119,7 +119,8 @@ impl Budget {
 
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled_at).as_nanos();
-        let more = i128::try_from(elapsed).unwrap_or(i128::MAX).saturating_mul(i128::from(self.bytes_per_second));
+        let more =
+            i128::try_from(elapsed).unwrap_or(i128::MAX).saturating_mul(i128::from(self.bytes_per_second));
         self.tokens = self.tokens.saturating_add(more).min(i128::from(self.burst) * NANOS);
         self.filled_at = self.filled_at.max(now);
     }
@@ -190,9 +191,12 @@ mod tests {
         for bytes_per_second in [1, 10, 30, 60] {
             let (sent, _) = run(bytes_per_second);
             let last = sent.last().unwrap().1.start_unix_ms() / 10_000;
-            let counted: u64 = sent.iter().map(|(_, window)| {
-                window.lost() + window.samples().iter().map(|it| u64::from(it.count)).sum::<u64>()
-            }).sum();
+            let counted: u64 = sent
+                .iter()
+                .map(|(_, window)| {
+                    window.lost() + window.samples().iter().map(|it| u64::from(it.count)).sum::<u64>()
+                })
+                .sum();
             assert_eq!(counted, (last + 1) * 10, "{bytes_per_second} B/s");
         }
     }

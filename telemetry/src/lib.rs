@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod additions;
+pub mod budget;
 mod decoder;
 mod dictionary;
 mod encoder;
