@@ -144,7 +144,7 @@ fn read_nodes(reader: &mut Reader<'_>, dictionary: &mut Dictionary) -> Result<()
             Some(raw) => {
                 let id = dictionary.predicted_frame(parent).wrapping_add(unzigzag(raw));
                 let len = dictionary.frames.len();
-                u32::try_from(id).ok().filter(|id| (*id as usize) < len).ok_or(Malformed::Index {
+                u32::try_from(id).ok().filter(|id| (*id as usize) < len).ok_or_else(|| Malformed::Index {
                     field: "frame",
                     value: id.cast_unsigned(),
                     len,

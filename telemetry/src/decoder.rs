@@ -117,6 +117,7 @@ impl DecodeError {
 
 /// What a block was.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once, and almost always the large one")]
 pub enum Decoded {
     /// It was seen before (delivery at least once); drop it.
     Duplicate {

@@ -306,5 +306,9 @@ pub(crate) fn at_most(field: &'static str, value: usize, limit: usize) -> Result
 }
 
 pub(crate) fn entry<'a, T>(entries: &'a [T], id: u32, field: &'static str) -> Result<&'a T, Malformed> {
-    entries.get(id as usize).ok_or(Malformed::Index { field, value: u64::from(id), len: entries.len() })
+    entries.get(id as usize).ok_or_else(|| Malformed::Index {
+        field,
+        value: u64::from(id),
+        len: entries.len(),
+    })
 }
