@@ -1,4 +1,4 @@
-"""A reader of telemetry blocks written from WIRE.md alone: prints the windows of a file of blocks as text.
+"""A second reader of telemetry blocks, in another language: prints the windows of a file of blocks as text.
 
 Usage: decode.py BLOCKS DICTIONARY_1     (each block behind its length, four bytes, big endian)
 """

@@ -292,10 +292,10 @@ fn the_documentation_is_what_the_code_says() {
     let written = std::fs::read_to_string(path).unwrap_or_default();
     let made = table::document();
     let differs = written.lines().zip(made.lines()).position(|(a, b)| a != b);
+    let line = differs.unwrap_or_else(|| written.lines().count()) + 1;
     assert!(
         written == made,
-        "docs/RULES.md differs from line {}; run `gatewayd check --document > docs/RULES.md`",
-        differs.map_or(written.lines().count(), |it| it + 1)
+        "docs/RULES.md differs from line {line}; run `gatewayd check --document > docs/RULES.md`"
     );
 }
 
