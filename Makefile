@@ -38,8 +38,17 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
 
+test-peers: ## ISO-TP against python can-isotp, installed from PyPI into the user's cache
+	@scripts/test-peers
+
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
+
+test-pkcs11: ## The engine suite and keys in a token, against SoftHSM where softhsm2 is installed
+	$(CARGO) test --locked -p crypto-offload --features testing,pkcs11 --test conformance --test pkcs11 -- --nocapture
+
+sweep-engines: ## Chunk streams over a coprocessor that fails at COUNT=200 points, from SEED on
+	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p crypto-offload --features testing --test offload -- --nocapture a_sweep
 
 test-nspawn: ## The shipped units and binaries under a real systemd in a container: life, sandbox, a short soak
 	@tests/nspawn/run suite
@@ -59,6 +68,9 @@ bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit; eight buses
 bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+
+bench-offload: ## Whether jobs go to the engine that does them first, at every size
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features testing --example offload
 
 bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates

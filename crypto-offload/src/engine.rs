@@ -1,6 +1,7 @@
 //! What carries jobs out: the CPU, or a coprocessor behind a driver.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 use crate::job::{Cipher, Completion, HashAlgorithm, Job, Operation, SignatureScheme};
 
@@ -35,6 +36,25 @@ pub trait Engine: fmt::Debug + Send {
 
     /// Whether the engine believes that it works. The queue tests that belief.
     fn health(&self) -> Health;
+
+    /// Prepares the engine for its questions, before the first time and after each failure: whatever it still holds
+    /// is given up. Returns at once.
+    fn recover(&mut self) {}
+
+    /// What exactly this is, for reports: the device's own name and version where it has them.
+    fn identity(&self) -> String {
+        self.capabilities().name.to_owned()
+    }
+
+    /// What becomes readable when there may be a completion; `None` for an engine that works only when it is polled.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Whether the engine waits for [`Engine::fd`] to become writable too.
+    fn wants_write(&self) -> bool {
+        false
+    }
 }
 
 /// What an engine can do.
@@ -122,6 +142,8 @@ pub enum RefusedReason {
 pub enum Health {
     /// As far as it knows.
     Up,
+    /// As far as it knows, but less well than it should, and why.
+    Degraded(&'static str),
     /// Not, and why, in a few words for the log.
     Down(&'static str),
 }

@@ -51,7 +51,7 @@ impl HashAlgorithm {
 }
 
 /// An AEAD that may protect a chunk. Nonces are 12 bytes and tags 16 in all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cipher {
     /// AES-128-GCM (NIST SP 800-38D).
     Aes128Gcm,

@@ -4,7 +4,8 @@
 //! once, with the answer that the CPU would have given or an error, and before its deadline or as
 //! [`job::JobError::Deadline`], whatever the engines do.
 //!
-//! Nothing here has a clock or a thread. The loop that drives it:
+//! Nothing here has a clock or a thread, except a PKCS#11 token's engine, whose interface waits, and the coprocessor's
+//! emulator on a socket. The loop that drives it:
 //!
 //! ```
 //! # #[cfg(feature = "software")] {
@@ -37,7 +38,8 @@
 //!
 //! [`job`] is all that sans-io cores may see; small digests and signature checks they make through [`job::Verifier`].
 //! [`software::SoftwareVerifier`] is that trait on the CPU. With feature `signing`, the publishing side makes keys,
-//! signatures and sealed chunks; with feature `testing`, there is a device with faults to order.
+//! signatures and sealed chunks; with feature `device`, there is the engine over a coprocessor; with `pkcs11`, tokens with
+//! keys that do not leave them; with `testing`, devices with faults to order.
 #![deny(unsafe_code)]
 #![allow(
     clippy::result_large_err,
@@ -46,6 +48,8 @@
 
 #[cfg(feature = "signing")]
 pub mod certificate;
+#[cfg(feature = "device")]
+pub mod device;
 #[cfg(feature = "software")]
 pub mod engine;
 #[cfg(feature = "software")]
@@ -53,6 +57,8 @@ mod ghash;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 #[cfg(feature = "software")]
 pub mod queue;
 #[cfg(feature = "signing")]

@@ -3,19 +3,31 @@
 //! Engines stand in order of preference with the CPU last. A device that fails, hangs or contradicts the CPU is taken
 //! out of use, its jobs are done by the next engine, and it comes back only after it has answered the questions of
 //! [`crate::known_answer`]. What a device says *against* data is never final: the CPU confirms it first, so a broken
-//! device can cost time but no update. What a device says *for* data is believed; a device that has passed its
-//! questions and then lets forged data through is not caught here.
+//! device can cost time but no update. What a device says *for* data is believed, except that one answer in
+//! [`Limits::shadow`] is computed again by the CPU, and all of them while the device is [`EngineState::Degraded`]; a
+//! device that has passed its questions and then lets forged data through is not caught otherwise.
+//!
+//! Once all engines that may have a job are measured ([`Queue::calibrate`]), it goes to the one that would finish it
+//! first, with what that engine already has; before, to the first in order that has room.
 
+mod calibrate;
+mod cost;
 mod entry;
 mod lane;
+mod report;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Kind, Refused, RefusedReason};
 use crate::job::{Completion, Job, JobError, JobId, Outcome, Verdict};
-use entry::Entry;
+pub use calibrate::Clock;
+pub use cost::Class;
+use entry::{Claim, Entry};
 use lane::{Answer, Lane};
+pub use report::{EngineReport, EngineState};
 
 /// Bounds and waits of a [`Queue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +43,19 @@ pub struct Limits {
     /// How long a failed device is left alone before it is tried again; doubles with each failure in a row, 64 times
     /// at most.
     pub probation: Duration,
+    /// Of so many good answers of a device, the CPU computes one again and compares; none where absent.
+    pub shadow: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
-    /// 64 jobs, 16 MiB, 500 ms, 1 s.
+    /// 64 jobs, 16 MiB, 500 ms, 1 s, no shadows.
     fn default() -> Self {
         Self {
             max_jobs: 64,
             max_bytes: 16 * 1024 * 1024,
             patience: Duration::from_millis(500),
             probation: Duration::from_secs(1),
+            shadow: None,
         }
     }
 }
@@ -64,23 +79,14 @@ pub struct Counters {
     pub hangs: u64,
     /// Negative answers of devices that the CPU looked into.
     pub confirmations: u64,
-    /// Those of them that were wrong.
+    /// Positive answers of devices that the CPU computed again.
+    pub shadows: u64,
+    /// Answers of either kind that were wrong.
     pub wrong_answers: u64,
     /// Answers that came after the queue had stopped waiting.
     pub late: u64,
     /// Times a device passed its questions and came into use.
     pub admitted: u64,
-}
-
-/// An engine as a report shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EngineReport {
-    /// Its name.
-    pub name: &'static str,
-    /// Whether jobs go to it.
-    pub in_use: bool,
-    /// Jobs at it now.
-    pub in_flight: usize,
 }
 
 /// Takes jobs in and gives completions out; see the [module](self).
@@ -98,6 +104,8 @@ pub struct Queue {
     done: VecDeque<(usize, Completion)>,
     bytes: usize,
     next_ticket: u64,
+    /// Good answers of devices so far.
+    shadow_turn: u64,
     counters: Counters,
 }
 
@@ -112,6 +120,7 @@ impl Queue {
             done: VecDeque::new(),
             bytes: 0,
             next_ticket: 0,
+            shadow_turn: 0,
             counters: Counters::default(),
         }
     }
@@ -195,6 +204,47 @@ impl Queue {
         self.lanes.iter().map(Lane::report)
     }
 
+    /// Whether nothing is at any engine, so that only [`Queue::poll_timeout`] brings something new.
+    pub fn is_idle(&self) -> bool {
+        self.is_empty() && self.lanes.iter().all(Lane::is_idle)
+    }
+
+    /// What becomes readable, or writable where that is `true`, when a device may have an answer.
+    pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        let engines = self.lanes.iter().map(Lane::engine);
+        engines.filter_map(|engine| Some((engine.fd()?, engine.wants_write())))
+    }
+
+    /// Whether there is a choice between engines, and one that could be measured now is not.
+    pub fn wants_calibration(&self) -> bool {
+        self.lanes.len() > 1 && self.lanes.iter().any(Lane::wants_calibration)
+    }
+
+    /// Measures the engines that are idle and were not measured since they came into use, so that jobs go where they
+    /// are done first. Takes some 20 ms of CPU time for each, and up to [`Limits::patience`] for a device that hangs.
+    pub fn calibrate(&mut self, now: Instant, clock: &mut Clock<'_>) {
+        let next_ticket = &mut self.next_ticket;
+        let mut next_id = || {
+            *next_ticket += 1;
+            JobId(*next_ticket)
+        };
+        let mut failures = Vec::new();
+        for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.wants_calibration()) {
+            let (late, measured) = lane.calibrate(now, self.limits.patience, clock, &mut next_id);
+            self.counters.late += late;
+            failures.extend(measured.err().map(|failure| (at, failure)));
+        }
+        for (lane, failure) in failures {
+            let hung = failure == JobError::Deadline;
+            *(if hung { &mut self.counters.hangs } else { &mut self.counters.failures }) += 1;
+            self.retire(now, lane, &failure);
+        }
+        let cpu = self.lanes.iter().find(|lane| lane.kind() == Kind::Software);
+        if let Some(reference) = cpu.and_then(Lane::costs).cloned() {
+            self.lanes.iter_mut().for_each(|lane| lane.compare(&reference));
+        }
+    }
+
     /// Jobs taken in whose completions have not been handed out.
     pub fn len(&self) -> usize {
         self.entries.len() + self.done.len()
@@ -240,12 +290,24 @@ impl Queue {
             }
             return;
         }
-        let Some(at) = in_use.find(|&at| self.lanes[at].has_room()) else {
+        let with_room: Vec<usize> = in_use.filter(|&at| self.lanes[at].has_room()).collect();
+        let Some(at) = self.choose(entry, &with_room) else {
             self.waiting.push_back(key);
             return;
         };
         let others = candidates.len() > 1;
         self.hand_over(now, key, at, others);
+    }
+
+    /// The engine that would finish the job first if all of them are measured, else the first.
+    fn choose(&self, entry: &Entry, lanes: &[usize]) -> Option<usize> {
+        let operation = entry.operation.as_ref()?;
+        let times: Option<Vec<(Duration, usize)>> =
+            lanes.iter().map(|&at| Some((self.lanes[at].finish_time(operation)?, at))).collect();
+        match times {
+            Some(times) => times.into_iter().min().map(|(_, at)| at),
+            None => lanes.first().copied(),
+        }
     }
 
     /// Gives the job to engine `at`, keeping a copy where another engine could do it too.
@@ -313,33 +375,69 @@ impl Queue {
             entry.failure = failure.clone();
             self.redo(key);
             if device {
+                self.lanes[lane].count_fallback();
                 self.counters.failures += 1;
                 self.retire(now, lane, &failure);
             }
             return;
         }
-        let negative = matches!(result, Err(_) | Ok(Outcome::Signature(Verdict::Invalid)));
-        let accuser = entry.accuser;
-        if device && negative {
-            entry.accuser = Some(lane);
-            // With an accuser, only the CPU may have the job; where there is none, the device's word is all there is.
-            if !entry.candidates(&self.lanes).is_empty() {
-                self.counters.confirmations += 1;
-                self.waiting.push_back(key);
-                return;
+        if device && self.is_to_be_confirmed(lane, key, &result) {
+            self.waiting.push_back(key);
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.claim = Some(Claim { lane, result });
             }
+            return;
         }
+        let claim = self.entries.get_mut(&key).and_then(|entry| entry.claim.take());
+        let Some(claim) = claim else {
+            self.lanes[lane].handle_good_answer();
+            self.finish(key, result);
+            return;
+        };
+        let agrees = claim.result == result || (is_negative(&claim.result) && is_negative(&result));
         self.finish(key, result);
-        if let Some(accuser) = accuser.filter(|_| !negative) {
-            self.counters.wrong_answers += 1;
-            self.retire(now, accuser, &JobError::Engine("engine rejected genuine data"));
+        if agrees {
+            self.lanes[claim.lane].handle_good_answer();
+            return;
         }
+        self.counters.wrong_answers += 1;
+        self.lanes[claim.lane].count_fallback();
+        let what = if is_negative(&claim.result) {
+            "engine rejected genuine data"
+        } else {
+            "engine answers wrongly"
+        };
+        self.retire(now, claim.lane, &JobError::Engine(what));
+    }
+
+    /// Whether the CPU is to do again what a device has answered, and can.
+    fn is_to_be_confirmed(&mut self, lane: usize, key: u64, result: &Result<Outcome, JobError>) -> bool {
+        let Some(entry) = self.entries.get(&key) else { return false };
+        // Where there is no CPU behind the devices, their word is all there is.
+        let mut others = self.lanes.iter().zip(&entry.tried).filter(|(_, tried)| !**tried);
+        let able = entry.operation.as_ref().is_some_and(|operation| {
+            others.any(|(other, _)| other.kind() == Kind::Software && other.supports(operation))
+        });
+        if !able {
+            return false;
+        }
+        if is_negative(result) {
+            self.counters.confirmations += 1;
+            return true;
+        }
+        self.shadow_turn += 1;
+        let chosen =
+            self.limits.shadow.is_some_and(|one_in| self.shadow_turn.is_multiple_of(one_in.get().into()));
+        let shadowed = chosen || self.lanes[lane].is_on_trial();
+        self.counters.shadows += u64::from(shadowed);
+        shadowed
     }
 
     /// Takes a device out of use and has its jobs done elsewhere. The CPU stays: there is nothing behind it.
     fn retire(&mut self, now: Instant, lane: usize, failure: &JobError) {
-        for key in self.lanes[lane].retire(now, self.limits.probation) {
+        for key in self.lanes[lane].retire(now, self.limits.probation, failure) {
             if let Some(entry) = self.entries.get_mut(&key) {
+                self.lanes[lane].count_fallback();
                 entry.failure = failure.clone();
                 self.redo(key);
             }
@@ -363,4 +461,9 @@ impl Queue {
             self.done.push_back((entry.bytes, Completion { id: entry.id, result }));
         }
     }
+}
+
+/// Whether a result speaks against the data.
+const fn is_negative(result: &Result<Outcome, JobError>) -> bool {
+    matches!(result, Err(_) | Ok(Outcome::Signature(Verdict::Invalid)))
 }

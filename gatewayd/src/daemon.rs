@@ -143,7 +143,7 @@ fn assemble(
         .map_err(system("cannot start the broker link"))?;
     let io = Io {
         cloud: Cloud::new(&config.cloud, credentials.as_deref(), sender.clone())?,
-        crypto: CryptoWorker::start(layout.pin(Role::Crypto, 0), sender.clone())?,
+        crypto: CryptoWorker::start(&config.crypto, layout.pin(Role::Crypto, 0), sender.clone())?,
         store,
         journal,
         mqtt,

@@ -228,6 +228,7 @@ impl EventLoop {
             uptime_s: self.started.elapsed().as_secs(),
             broker: BrokerStatus { connected, waiting, dropped },
             workers,
+            crypto: self.io.crypto.status(),
             profiler: self.io.profile.status(),
             generation: self.memory.generation(),
             configuration: self.configuration.status().clone(),

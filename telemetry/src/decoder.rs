@@ -1,23 +1,17 @@
 //! The receiver: blocks in, windows out, whatever the blocks are.
 
-use std::collections::HashMap;
-
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe;
 
-use crate::encoder::{MODE_DELTA, MODE_DELTA_OF_DELTA};
+use crate::dictionary::{Dictionary, Mark};
 use crate::header::{BlockHeader, BootId, StreamId};
-use crate::limits::{
-    MAX_BLOCK_LEN, MAX_METRIC_SERIES, MAX_METRIC_VALUES, MAX_WINDOW_FRAMES, MAX_WINDOW_SAMPLES,
-    MAX_WINDOW_THREADS,
-};
-use crate::sample::{Metrics, Sample, Series, StackIndex, ThreadIndex};
-use crate::table::Table;
+use crate::limits::MAX_BLOCK_LEN;
 use crate::window::Window;
 use crate::wire::Reader;
+use crate::{additions, io, metrics, rows, trained};
 
-/// First bytes of a zstd frame (RFC 8878, section 3.1.1).
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+/// First bytes of a zstd frame (RFC 8878, section 3.1.1), which a block leaves out.
+pub(crate) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 /// What is wrong inside a block. The sender's fault, or the journey's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +50,9 @@ pub enum Malformed {
     /// The block ends in the middle.
     #[error("truncated")]
     Truncated,
+    /// Entries are not in their order, or one comes twice.
+    #[error("{0} out of order")]
+    Order(&'static str),
     /// A string is not UTF-8.
     #[error("string is not utf-8")]
     Utf8,
@@ -111,14 +108,16 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// True when a keyframe would help, so the receiver should publish a rebirth request.
+    /// True when a keyframe would help, so the receiver should publish a rebirth request; an unknown dictionary
+    /// will come again until the sender is told to use none.
     pub fn wants_rebirth(&self) -> bool {
-        matches!(self, Self::Gap { .. })
+        matches!(self, Self::Gap { .. } | Self::Dictionary(_))
     }
 }
 
 /// What a block was.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once, and almost always the large one")]
 pub enum Decoded {
     /// It was seen before (delivery at least once); drop it.
     Duplicate {
@@ -147,7 +146,7 @@ struct State {
     boot: BootId,
     stream: StreamId,
     expected: u64,
-    table: Table,
+    dictionary: Dictionary,
 }
 
 impl Decoder {
@@ -165,9 +164,7 @@ impl Decoder {
             return Err(DecodeError::TooLong(block.len()));
         }
         let (header, frame) = BlockHeader::split(block)?;
-        if header.dictionary.0 != 0 {
-            return Err(DecodeError::Dictionary(header.dictionary.0));
-        }
+        let trained = trained::find(header.dictionary).ok_or(DecodeError::Dictionary(header.dictionary.0))?;
         if let Some(state) = &self.state
             && state.stream != header.stream
         {
@@ -181,19 +178,21 @@ impl Decoder {
         if !header.keyframe && expected != Some(header.seq) {
             return Err(DecodeError::Gap { expected, found: header.seq });
         }
-        let plain = decompress(frame, header.plain_len)?;
+        let plain = decompress(frame, header.plain_len, trained)?;
         let window = match &mut self.state {
             Some(state) if !header.keyframe => {
-                let mark = state.table.mark();
-                let window = read_body(&mut state.table, &plain).inspect_err(|_| state.table.rewind(mark))?;
+                let dictionary = &mut state.dictionary;
+                let mark = dictionary.mark();
+                let window = read_body(dictionary, &mark, &plain).inspect_err(|_| dictionary.rewind(mark))?;
                 state.expected = header.seq + 1;
                 window
             }
             state => {
-                let mut table = Table::default();
-                let window = read_body(&mut table, &plain)?;
+                let mut dictionary = Dictionary::default();
+                let mark = dictionary.mark();
+                let window = read_body(&mut dictionary, &mark, &plain)?;
                 let (boot, stream) = (header.boot, header.stream);
-                *state = Some(State { boot, stream, expected: header.seq + 1, table });
+                *state = Some(State { boot, stream, expected: header.seq + 1, dictionary });
                 window
             }
         };
@@ -204,16 +203,15 @@ impl Decoder {
 
 /// Exactly one frame of exactly the promised length: the memory is what the header said, which is within the limit,
 /// whatever the frame claims about itself.
-fn decompress(frame: &[u8], plain_len: usize) -> Result<Vec<u8>, DecodeError> {
+fn decompress(headless: &[u8], plain_len: usize, trained: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let bad = |code| DecodeError::Malformed(Malformed::Zstd(zstd_safe::get_error_name(code).to_owned()));
-    if !frame.starts_with(&ZSTD_MAGIC) {
-        return Err(Malformed::Zstd("no frame".to_owned()).into());
-    }
+    let frame = &[&ZSTD_MAGIC, headless].concat()[..];
     let frame_len = zstd_safe::find_frame_compressed_size(frame).map_err(bad)?;
     if frame_len < frame.len() {
         return Err(Malformed::LeftOver(frame.len() - frame_len).into());
     }
-    let mut decompressor = Decompressor::new().map_err(|error| DecodeError::NoMemory(error.to_string()))?;
+    let mut decompressor =
+        Decompressor::with_dictionary(trained).map_err(|error| DecodeError::NoMemory(error.to_string()))?;
     let plain =
         decompressor.decompress(frame, plain_len).map_err(|error| Malformed::Zstd(error.to_string()))?;
     if plain.len() == plain_len {
@@ -223,136 +221,23 @@ fn decompress(frame: &[u8], plain_len: usize) -> Result<Vec<u8>, DecodeError> {
     }
 }
 
-fn read_body(table: &mut Table, plain: &[u8]) -> Result<Window, Malformed> {
+/// Reads a block's body. What the dictionary learns is settled only when all of it is good; additions are the caller's
+/// to rewind.
+fn read_body(dictionary: &mut Dictionary, mark: &Mark, plain: &[u8]) -> Result<Window, Malformed> {
     let mut reader = Reader::new(plain);
-    let start_unix_ms = reader.varint()?;
-    let duration_ms = reader.u32("duration")?;
-    let lost = reader.varint()?;
-    table.read_additions(&mut reader)?;
-    let mut window = Window {
-        start_unix_ms,
-        duration_ms,
-        lost,
-        threads: Vec::new(),
-        stacks: Vec::new(),
-        samples: Vec::new(),
-        metrics: Metrics::default(),
-    };
-    read_samples(table, &mut reader, &mut window)?;
-    window.metrics = read_metrics(table, &mut reader)?;
-    match reader.rest().len() {
-        0 => Ok(window),
-        left => Err(Malformed::LeftOver(left)),
+    let mut window = Window::new(dictionary.end_unix_ms.wrapping_add(reader.signed()?.cast_unsigned()));
+    window.duration_ms = reader.u32("duration")?;
+    window.lost = reader.varint()?;
+    additions::read(&mut reader, dictionary)?;
+    let learned = rows::read(&mut reader, dictionary, mark.cells, &mut window)?;
+    let (metrics, trends) = metrics::read(&mut reader, dictionary)?;
+    window.metrics = metrics;
+    window.io = io::read(&mut reader, dictionary)?;
+    if !reader.rest().is_empty() {
+        return Err(Malformed::LeftOver(reader.rest().len()));
     }
-}
-
-fn read_samples(table: &Table, reader: &mut Reader<'_>, window: &mut Window) -> Result<(), Malformed> {
-    let count = reader.count("samples", MAX_WINDOW_SAMPLES)?;
-    let at_ms = read_moments(reader, count)?;
-    let mut threads = Local::new("threads of a window", MAX_WINDOW_THREADS);
-    let mut thread_index = Vec::with_capacity(count);
-    for _ in 0..count {
-        let id = reader.index("thread", table.threads().len())?;
-        let (index, new) = threads.index(id)?;
-        if new {
-            window.threads.extend(table.threads().get(id as usize).cloned());
-        }
-        thread_index.push(ThreadIndex(index));
-    }
-    let mut stacks = Local::new("stacks of a window", MAX_WINDOW_SAMPLES);
-    let mut stack_index = Vec::with_capacity(count);
-    let mut frames = 0;
-    for _ in 0..count {
-        let id = reader.index("stack", table.stack_ids())?;
-        let (index, new) = stacks.index(id)?;
-        if new {
-            frames += table.depth(id);
-            at_most("frames of a window", frames, MAX_WINDOW_FRAMES)?;
-            window.stacks.push(table.stack(id)?);
-        }
-        stack_index.push(StackIndex(index));
-    }
-    let mut weight_ns = 0_u64;
-    window.samples.reserve_exact(count);
-    for ((at_ms, thread), stack) in at_ms.into_iter().zip(thread_index).zip(stack_index) {
-        weight_ns = weight_ns.wrapping_add(reader.signed()?.cast_unsigned());
-        window.samples.push(Sample { at_ms, thread, stack, weight_ns });
-    }
-    Ok(())
-}
-
-fn read_metrics(table: &Table, reader: &mut Reader<'_>) -> Result<Metrics, Malformed> {
-    let columns = reader.count("metrics", MAX_METRIC_SERIES)?;
-    if columns == 0 {
-        return Ok(Metrics::default());
-    }
-    let rows = reader.count("rows of metrics", MAX_METRIC_VALUES / columns)?;
-    let at_ms = read_moments(reader, rows)?;
-    let mut series = Vec::with_capacity(columns);
-    for _ in 0..columns {
-        let name = table.string(reader)?;
-        let mode = reader.byte()?;
-        if mode > MODE_DELTA_OF_DELTA {
-            let (value, limit) = (u64::from(mode), u64::from(MODE_DELTA_OF_DELTA));
-            return Err(Malformed::TooLarge { field: "column mode", value, limit });
-        }
-        let (mut value, mut delta) = (0_i64, 0_i64);
-        let mut values = Vec::with_capacity(rows);
-        for _ in 0..rows {
-            let read = reader.signed()?;
-            delta = if mode == MODE_DELTA { read } else { delta.wrapping_add(read) };
-            value = value.wrapping_add(delta);
-            values.push(value);
-        }
-        series.push(Series { name, values });
-    }
-    Ok(Metrics { at_ms, series })
-}
-
-/// An ascending column of milliseconds, written as differences.
-fn read_moments(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u32>, Malformed> {
-    let mut at_ms = 0_u32;
-    let mut moments = Vec::with_capacity(count);
-    for _ in 0..count {
-        let step = reader.u32("time step")?;
-        at_ms = at_ms.checked_add(step).ok_or_else(|| Malformed::TooLarge {
-            field: "time in the window",
-            value: u64::from(at_ms) + u64::from(step),
-            limit: u64::from(u32::MAX),
-        })?;
-        moments.push(at_ms);
-    }
-    Ok(moments)
-}
-
-fn at_most(field: &'static str, value: usize, limit: usize) -> Result<(), Malformed> {
-    if value > limit {
-        return Err(Malformed::TooLarge { field, value: value as u64, limit: limit as u64 });
-    }
-    Ok(())
-}
-
-/// Numbers dictionary ids in order of first use in one window.
-struct Local {
-    field: &'static str,
-    limit: usize,
-    ids: HashMap<u32, u32>,
-}
-
-impl Local {
-    fn new(field: &'static str, limit: usize) -> Self {
-        Self { field, limit, ids: HashMap::new() }
-    }
-
-    /// The id's number, and whether it is new.
-    fn index(&mut self, id: u32) -> Result<(u32, bool), Malformed> {
-        if let Some(index) = self.ids.get(&id) {
-            return Ok((*index, false));
-        }
-        at_most(self.field, self.ids.len() + 1, self.limit)?;
-        // Within the limit, so far below 2^32.
-        let index = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
-        self.ids.insert(id, index);
-        Ok((index, true))
-    }
+    learned.settle(dictionary);
+    dictionary.trends.extend(trends);
+    dictionary.end_unix_ms = window.start_unix_ms.wrapping_add(u64::from(window.duration_ms));
+    Ok(window.into_canonical())
 }

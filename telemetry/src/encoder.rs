@@ -5,12 +5,14 @@ use std::num::NonZeroU32;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
+use crate::decoder::{Malformed, ZSTD_MAGIC};
 use crate::header::{BlockHeader, BootId, DictionaryId, StreamId};
-use crate::interner::{Full, Interner};
+use crate::interner::Interner;
 use crate::limits::MAX_PLAIN_LEN;
-use crate::sample::Metrics;
+use crate::rows::Rows;
 use crate::window::Window;
-use crate::wire::{put_len, put_signed, put_varint};
+use crate::wire::{put_signed, put_varint};
+use crate::{additions, io, metrics, trained};
 
 /// Compression level: 3 costs about a megabyte of memory and ten microseconds a block; 19 would cost 85 megabytes.
 const LEVEL: i32 = 3;
@@ -18,10 +20,6 @@ const LEVEL: i32 = 3;
 const WINDOW_LOG: u32 = 15;
 /// A keyframe costs about one kilobyte; every 30 blocks it adds a few per cent and bounds what one loss can hide.
 const KEYFRAME_INTERVAL: NonZeroU32 = NonZeroU32::new(30).expect("30 is not zero");
-
-/// How the columns of a metric are written; the shorter one is taken.
-pub(crate) const MODE_DELTA: u8 = 0;
-pub(crate) const MODE_DELTA_OF_DELTA: u8 = 1;
 
 /// Why a window could not be written. The stream goes on with a keyframe.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +33,9 @@ pub enum EncodeError {
         /// Length in bytes before compression.
         plain_len: usize,
     },
+    /// The crate brings no trained dictionary of this number.
+    #[error("no trained dictionary {0}")]
+    UnknownDictionary(u32),
     /// The window has more distinct entries than a dictionary holds.
     #[error("more threads, frames or stacks than one dictionary holds")]
     DictionaryFull,
@@ -49,6 +50,7 @@ pub struct Encoder {
     /// Blocks since the last keyframe, the keyframe included; `None` when the next block must be one.
     since_keyframe: Option<u32>,
     interner: Interner,
+    trained: DictionaryId,
     compressor: Compressor<'static>,
 }
 
@@ -68,10 +70,6 @@ impl Encoder {
     /// # Errors
     /// [`EncodeError::Compression`] when zstd gets no memory.
     pub fn new(boot: BootId, stream: StreamId) -> Result<Self, EncodeError> {
-        let mut compressor = Compressor::new(LEVEL)?;
-        compressor.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-        // The block's own header carries the length.
-        compressor.set_parameter(CParameter::ContentSizeFlag(false))?;
         Ok(Self {
             boot,
             stream,
@@ -79,7 +77,8 @@ impl Encoder {
             keyframe_interval: KEYFRAME_INTERVAL,
             since_keyframe: None,
             interner: Interner::default(),
-            compressor,
+            trained: DictionaryId::NONE,
+            compressor: compressor(&[])?,
         })
     }
 
@@ -88,6 +87,19 @@ impl Encoder {
     pub fn keyframe_interval(&mut self, blocks: NonZeroU32) -> &mut Self {
         self.keyframe_interval = blocks;
         self
+    }
+
+    /// Compresses with a trained dictionary from the next block on, which becomes a keyframe. A receiver that does not
+    /// know it asks for a rebirth without one: give [`DictionaryId::NONE`] then.
+    ///
+    /// # Errors
+    /// [`EncodeError::UnknownDictionary`] for one that this crate does not bring; the stream goes on as before.
+    pub fn use_dictionary(&mut self, id: DictionaryId) -> Result<&mut Self, EncodeError> {
+        let trained = trained::find(id).ok_or(EncodeError::UnknownDictionary(id.0))?;
+        self.compressor = compressor(trained)?;
+        self.trained = id;
+        self.since_keyframe = None;
+        Ok(self)
     }
 
     /// Makes the next block a keyframe: a receiver asked for a rebirth, or blocks were dropped on the way out.
@@ -113,7 +125,7 @@ impl Encoder {
             None => {
                 // A fresh dictionary: that is what makes the block need no other one, and what forgets the dead.
                 self.interner = Interner::default();
-                self.body(window).map_err(|Full| EncodeError::DictionaryFull)?
+                self.body(window).map_err(|_| EncodeError::DictionaryFull)?
             }
         };
         if plain.len() > MAX_PLAIN_LEN {
@@ -125,97 +137,49 @@ impl Encoder {
             boot: self.boot,
             stream: self.stream,
             seq: self.seq,
-            dictionary: DictionaryId(0),
+            dictionary: self.trained,
             plain_len: plain.len(),
         };
         let mut block = Vec::with_capacity(frame.len() + 40);
         header.put(&mut block);
-        block.extend_from_slice(&frame);
+        // The frame's first four bytes say that it is one; the block's head did.
+        block.extend_from_slice(frame.strip_prefix(&ZSTD_MAGIC).unwrap_or(&frame));
         self.seq += 1;
         self.since_keyframe = Some(if keyframe { 1 } else { since.map_or(1, |blocks| blocks + 1) });
         Ok(block)
     }
 
-    fn body(&mut self, window: &Window) -> Result<Vec<u8>, Full> {
+    fn body(&mut self, window: &Window) -> Result<Vec<u8>, Malformed> {
         let interner = &mut self.interner;
-        let threads =
-            window.threads.iter().map(|thread| interner.thread(thread)).collect::<Result<Vec<_>, _>>()?;
-        let stacks =
-            window.stacks.iter().map(|stack| interner.stack(stack)).collect::<Result<Vec<_>, _>>()?;
-        let names = window
-            .metrics
-            .series
-            .iter()
+        let mark = interner.dictionary.mark();
+        let rows = Rows::intern(window, interner)?;
+        let names = (window.metrics.series.iter())
             .map(|series| interner.string(&series.name))
             .collect::<Result<Vec<_>, _>>()?;
+        let devices =
+            window.io.iter().map(|it| interner.string(&it.device)).collect::<Result<Vec<_>, _>>()?;
+        let mut dictionary = std::mem::take(&mut interner.dictionary);
 
         let mut out = Vec::new();
-        put_varint(&mut out, window.start_unix_ms);
+        put_signed(&mut out, window.start_unix_ms.wrapping_sub(dictionary.end_unix_ms).cast_signed());
         put_varint(&mut out, u64::from(window.duration_ms));
         put_varint(&mut out, window.lost);
-        interner.put_additions(&mut out);
-        put_samples(&mut out, window, &threads, &stacks);
-        put_metrics(&mut out, &window.metrics, &names);
+        additions::put(&mut out, &mut dictionary, &mark, &|text| interner.known_string(text));
+        rows.put(&mut out, window, &mut dictionary);
+        metrics::put(&mut out, &window.metrics, &names, &mut dictionary);
+        io::put(&mut out, &window.io, &devices);
+        dictionary.settle(&rows.cells);
+        dictionary.end_unix_ms = window.start_unix_ms.wrapping_add(u64::from(window.duration_ms));
+        interner.dictionary = dictionary;
         Ok(out)
     }
 }
 
-fn put_samples(out: &mut Vec<u8>, window: &Window, threads: &[u32], stacks: &[u32]) {
-    // A window's indexes are in range by construction.
-    let id = |ids: &[u32], index: u32| u64::from(ids.get(index as usize).copied().unwrap_or_default());
-    put_len(out, window.samples.len());
-    let mut previous = 0;
-    for sample in &window.samples {
-        put_varint(out, u64::from(sample.at_ms - previous));
-        previous = sample.at_ms;
-    }
-    for sample in &window.samples {
-        put_varint(out, id(threads, sample.thread.0));
-    }
-    for sample in &window.samples {
-        put_varint(out, id(stacks, sample.stack.0));
-    }
-    let mut previous = 0_u64;
-    for sample in &window.samples {
-        put_signed(out, sample.weight_ns.wrapping_sub(previous).cast_signed());
-        previous = sample.weight_ns;
-    }
-}
-
-fn put_metrics(out: &mut Vec<u8>, metrics: &Metrics, names: &[u32]) {
-    put_len(out, metrics.series.len());
-    if metrics.series.is_empty() {
-        return;
-    }
-    put_len(out, metrics.at_ms.len());
-    let mut previous = 0;
-    for at_ms in &metrics.at_ms {
-        put_varint(out, u64::from(at_ms - previous));
-        previous = *at_ms;
-    }
-    for (series, name) in metrics.series.iter().zip(names) {
-        put_varint(out, u64::from(*name));
-        let delta = column(&series.values, MODE_DELTA);
-        let delta_of_delta = column(&series.values, MODE_DELTA_OF_DELTA);
-        let (mode, column) = if delta_of_delta.len() < delta.len() {
-            (MODE_DELTA_OF_DELTA, delta_of_delta)
-        } else {
-            (MODE_DELTA, delta)
-        };
-        out.push(mode);
-        out.extend_from_slice(&column);
-    }
-}
-
-fn column(values: &[i64], mode: u8) -> Vec<u8> {
-    let mut out = Vec::new();
-    let (mut value_before, mut delta_before) = (0_i64, 0_i64);
-    for value in values {
-        let delta = value.wrapping_sub(value_before);
-        let written = if mode == MODE_DELTA { delta } else { delta.wrapping_sub(delta_before) };
-        put_signed(&mut out, written);
-        value_before = *value;
-        delta_before = delta;
-    }
-    out
+fn compressor(trained: &[u8]) -> Result<Compressor<'static>, std::io::Error> {
+    let mut compressor = Compressor::with_dictionary(LEVEL, trained)?;
+    compressor.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+    // The block's own header carries the length and the dictionary's number.
+    compressor.set_parameter(CParameter::ContentSizeFlag(false))?;
+    compressor.set_parameter(CParameter::DictIdFlag(false))?;
+    Ok(compressor)
 }

@@ -6,8 +6,8 @@ use crate::wire::{Reader, put_len, put_varint};
 
 /// First bytes of every block.
 pub(crate) const MAGIC: [u8; 2] = *b"GT";
-/// The only version so far.
-pub(crate) const VERSION: u8 = 1;
+/// The version of the format; version 1 was never in the field.
+pub(crate) const VERSION: u8 = 2;
 const FLAG_KEYFRAME: u8 = 0x01;
 
 /// One life of a sender: drawn at random at each start, so that (vehicle, boot, stream, seq) names a block for ever.
@@ -29,9 +29,16 @@ impl StreamId {
     pub const FIRST_ECU: Self = Self(16);
 }
 
-/// Which trained zstd dictionary a block was compressed with; 0 is none.
+/// Which trained zstd dictionary a block was compressed with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct DictionaryId(pub u32);
+
+impl DictionaryId {
+    /// No dictionary.
+    pub const NONE: Self = Self(0);
+    /// The one that this crate brings for stack profiles (`src/trained/profile-1.zdict`).
+    pub const PROFILE_1: Self = Self(1);
+}
 
 /// The head of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +51,7 @@ pub struct BlockHeader {
     pub stream: StreamId,
     /// Number of the block in its stream, from 0 up without holes.
     pub seq: u64,
-    /// The trained dictionary; only 0 is known to this version.
+    /// The trained dictionary.
     pub dictionary: DictionaryId,
     /// Length of the body in bytes before compression.
     pub plain_len: usize,
@@ -57,6 +64,14 @@ impl BlockHeader {
     /// [`DecodeError`] when this is no block, a newer version's, or its length is past the limit.
     pub fn parse(block: &[u8]) -> Result<Self, DecodeError> {
         Self::split(block).map(|(header, _)| header)
+    }
+
+    /// What lies behind the head of `block`: a zstd frame without its first four bytes.
+    ///
+    /// # Errors
+    /// As [`BlockHeader::parse`].
+    pub fn frame_of(block: &[u8]) -> Result<&[u8], DecodeError> {
+        Self::split(block).map(|(_, frame)| frame)
     }
 
     /// The head, and the zstd frame behind it.
@@ -119,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_header_has_exactly_these_bytes() {
-        let expected = b"GT\x01\x01\x01\x02\x03\x04\x05\x06\x07\x08\x01\xAC\x02\x00\x80\x80\x40";
+        let expected = b"GT\x02\x01\x01\x02\x03\x04\x05\x06\x07\x08\x01\xAC\x02\x00\x80\x80\x40";
         assert_eq!(bytes(HEADER), expected);
         assert_eq!(BlockHeader::parse(expected), Ok(HEADER));
     }
@@ -140,7 +155,7 @@ mod tests {
             BlockHeader::parse(&block)
         };
         assert_eq!(with(0, b'X'), Err(DecodeError::NotABlock));
-        assert_eq!(with(2, 2), Err(DecodeError::Version(2)));
+        assert_eq!(with(2, 3), Err(DecodeError::Version(3)));
         assert_eq!(with(3, 0x03), Err(DecodeError::Flags(0x03)));
     }
 

@@ -26,21 +26,28 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod additions;
+pub mod budget;
 mod decoder;
+mod dictionary;
 mod encoder;
 pub mod fragment;
 mod header;
 mod interner;
+mod io;
 pub mod limits;
+mod metrics;
+mod rows;
 mod sample;
-mod table;
 pub mod topics;
+mod trained;
 mod window;
 mod wire;
 
 pub use decoder::{DecodeError, Decoded, Decoder, Malformed};
 pub use encoder::{EncodeError, Encoder};
 pub use header::{BlockHeader, BootId, DictionaryId, StreamId};
+pub use io::{IO_BUCKETS, IoHistogram, IoOperation, IoTerm};
 pub use sample::{
     BuildId, Frame, Mapping, Metrics, Sample, SchedulingClass, Series, StackIndex, ThreadIndex, ThreadInfo,
 };

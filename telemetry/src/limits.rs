@@ -48,3 +48,29 @@ pub const MAX_NODES: usize = 131_072;
 
 /// Most threads in a dictionary.
 pub const MAX_THREADS: usize = 8_192;
+
+/// Most cells (a thread on a stack) in a dictionary.
+pub const MAX_CELLS: usize = 65_536;
+
+/// Most histograms of block input and output in one window.
+pub const MAX_IO_HISTOGRAMS: usize = 256;
+
+/// What a [`Decoder`](crate::Decoder) holds and takes at most, in bytes, whatever comes: the full tables, each grown to
+/// twice its need, and one block, its body and its window besides.
+pub const DECODER_MEMORY: usize = 2
+    * (MAX_STRING_BYTES
+        + MAX_STRINGS * (16 + 16)
+        + MAX_STRINGS * (4 + 16 + 8)
+        + MAX_MAPPINGS * (8 + 16 + 40 + MAX_BUILD_ID_LEN + 8)
+        + MAX_FRAMES * 24
+        + MAX_NODES * 16
+        + (MAX_NODES + MAX_FRAMES) * 16
+        + MAX_THREADS * 32
+        + MAX_CELLS * (24 + 4 + 4))
+    + MAX_BLOCK_LEN
+    + MAX_PLAIN_LEN
+    + MAX_NODES * (4 + 8)
+    + 2 * (MAX_WINDOW_FRAMES * 24 + MAX_WINDOW_SAMPLES * (32 + 16 + 16 + 8 + 16) + MAX_WINDOW_THREADS * 32)
+    + MAX_METRIC_VALUES * 8
+    + MAX_IO_HISTOGRAMS * 560
+    + (1 << 20);

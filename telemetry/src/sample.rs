@@ -21,7 +21,7 @@ impl BuildId {
 }
 
 /// An executable file that was mapped into the sampled process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mapping {
     /// Which build of the file; symbols are looked up by this, away from the vehicle.
     pub build_id: BuildId,
@@ -30,7 +30,7 @@ pub struct Mapping {
 }
 
 /// One place in a program.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Frame {
     /// A place in an executable file, to be given a name by whoever has the file's symbols.
     Address {
@@ -44,7 +44,7 @@ pub enum Frame {
 }
 
 /// How the scheduler treats a thread (`sched(7)`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SchedulingClass {
     /// `SCHED_OTHER`, `SCHED_BATCH` or `SCHED_IDLE`.
     #[default]
@@ -54,7 +54,7 @@ pub enum SchedulingClass {
 }
 
 /// A sampled thread.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ThreadInfo {
     /// Process id as the vehicle's kernel counts.
     pub pid: u32,
@@ -74,17 +74,19 @@ pub struct ThreadIndex(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackIndex(pub u32);
 
-/// One moment at which a thread was seen on a CPU.
+/// A thread seen on a CPU: at one moment, or in an aggregated window all through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sample {
-    /// Milliseconds since the window's start.
+    /// Milliseconds since the window's start; 0 in an aggregated window.
     pub at_ms: u32,
     /// Who ran.
     pub thread: ThreadIndex,
     /// Where.
     pub stack: StackIndex,
-    /// CPU time in nanoseconds that this sample stands for: the sampling interval in force. Without it samples taken
-    /// at different rates could not be added up.
+    /// How often; 1, except in an aggregated window.
+    pub count: u32,
+    /// CPU time in nanoseconds that this stands for: the sampling interval in force, summed over the count. Without it
+    /// samples taken at different rates could not be added up.
     pub weight_ns: u64,
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::io::{IO_BUCKETS, IoHistogram};
 use crate::limits::{
-    MAX_METRIC_SERIES, MAX_METRIC_VALUES, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_FRAMES,
-    MAX_WINDOW_SAMPLES, MAX_WINDOW_THREADS,
+    MAX_IO_HISTOGRAMS, MAX_METRIC_SERIES, MAX_METRIC_VALUES, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN,
+    MAX_WINDOW_FRAMES, MAX_WINDOW_SAMPLES, MAX_WINDOW_THREADS,
 };
 use crate::sample::{Frame, Metrics, Sample, Series, StackIndex, ThreadIndex, ThreadInfo};
 
@@ -22,10 +23,27 @@ pub struct Window {
     pub(crate) threads: Vec<ThreadInfo>,
     pub(crate) stacks: Vec<Stack>,
     pub(crate) samples: Vec<Sample>,
+    /// One sample per thread and stack, in the order of these, and no times.
+    pub(crate) aggregated: bool,
     pub(crate) metrics: Metrics,
+    pub(crate) io: Vec<IoHistogram>,
 }
 
 impl Window {
+    pub(crate) fn new(start_unix_ms: u64) -> Self {
+        Self {
+            start_unix_ms,
+            duration_ms: 0,
+            lost: 0,
+            threads: Vec::new(),
+            stacks: Vec::new(),
+            samples: Vec::new(),
+            aggregated: false,
+            metrics: Metrics::default(),
+            io: Vec::new(),
+        }
+    }
+
     /// When the window began, in milliseconds since 1970-01-01 UTC by the vehicle's clock.
     pub fn start_unix_ms(&self) -> u64 {
         self.start_unix_ms
@@ -51,9 +69,19 @@ impl Window {
         &self.stacks
     }
 
-    /// The samples, in order of time.
+    /// The samples, in order of time; of an aggregated window, one per thread and stack in the order of these.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    /// True when samples of one thread on one stack are counted together, without their times.
+    pub fn is_aggregated(&self) -> bool {
+        self.aggregated
+    }
+
+    /// The histograms of block input and output, each device, operation and term once, in the order of these.
+    pub fn io(&self) -> &[IoHistogram] {
+        &self.io
     }
 
     /// The metrics.
@@ -69,6 +97,57 @@ impl Window {
     /// The frames of one of this window's samples, innermost first; `None` for a sample of another window.
     pub fn stack_of(&self, sample: &Sample) -> Option<&Stack> {
         self.stacks.get(usize::try_from(sample.stack.0).ok()?)
+    }
+
+    /// Counts samples of one thread on one stack together and forgets their times: what a profile needs, in fewer
+    /// bytes. Weights add up, at most to 2^64 - 1.
+    #[must_use]
+    pub fn aggregate(mut self) -> Self {
+        let mut sums: HashMap<(ThreadIndex, StackIndex), (u32, u64)> = HashMap::new();
+        for sample in &self.samples {
+            let (count, weight_ns) = sums.entry((sample.thread, sample.stack)).or_default();
+            *count = count.saturating_add(sample.count);
+            *weight_ns = weight_ns.saturating_add(sample.weight_ns);
+        }
+        let sample =
+            |((thread, stack), (count, weight_ns))| Sample { at_ms: 0, thread, stack, count, weight_ns };
+        self.samples = sums.into_iter().map(sample).collect();
+        self.aggregated = true;
+        self.into_canonical()
+    }
+
+    /// Leaves the samples out, and counts them as lost.
+    #[must_use]
+    pub fn without_samples(mut self) -> Self {
+        let samples = self.samples.iter().map(|sample| u64::from(sample.count)).sum();
+        self.lost = self.lost.saturating_add(samples);
+        self.samples.clear();
+        self.into_canonical()
+    }
+
+    /// The one form of a window, in which it compares equal after a journey: samples in order, threads and stacks in
+    /// order of first use.
+    pub(crate) fn into_canonical(mut self) -> Self {
+        if self.aggregated {
+            let (all_threads, all_stacks) = (&self.threads, &self.stacks);
+            self.samples.sort_by(|a, b| {
+                let key = |sample: &Sample| {
+                    (all_threads.get(sample.thread.0 as usize), all_stacks.get(sample.stack.0 as usize))
+                };
+                key(a).cmp(&key(b))
+            });
+        } else {
+            self.samples.sort_by_key(|sample| sample.at_ms);
+        }
+        let mut threads = Renumbered::new(self.threads.len());
+        let mut stacks = Renumbered::new(self.stacks.len());
+        for sample in &mut self.samples {
+            sample.thread = ThreadIndex(threads.number(sample.thread.0));
+            sample.stack = StackIndex(stacks.number(sample.stack.0));
+        }
+        self.threads = threads.apply(&self.threads);
+        self.stacks = stacks.apply(&self.stacks);
+        self
     }
 }
 
@@ -108,26 +187,21 @@ pub struct WindowBuilder {
 // Largest encoded sizes in bytes. A varint of 17 bits takes 3, of 32 bits 5, of 64 bits 10; dictionary indexes have
 // at most 17 bits.
 const COST_FIXED: usize = 128;
-const COST_SAMPLE: usize = 5 + 3 + 3 + 10;
+/// Time, row, rank or new cell, weight.
+const COST_SAMPLE: usize = 5 + 3 + (3 + 3) + 10;
 const COST_STRING: usize = 3;
 const COST_THREAD: usize = 5 + 5 + 3 + 1 + COST_STRING;
 /// A mapping with its path and build id, a frame in it, and a trie node.
 const COST_FRAME: usize = (COST_STRING + 3 + 33) + (3 + 10) + (3 + 3);
 const COST_SERIES: usize = COST_STRING + 3 + 1;
+/// A histogram with all its buckets full.
+const COST_IO: usize = COST_STRING + 3 + 1 + 10 + 1 + 1 + 10 * IO_BUCKETS;
 
 impl WindowBuilder {
     /// An empty window that begins at `start_unix_ms` (milliseconds since 1970-01-01 UTC).
     pub fn new(start_unix_ms: u64) -> Self {
         Self {
-            window: Window {
-                start_unix_ms,
-                duration_ms: 0,
-                lost: 0,
-                threads: Vec::new(),
-                stacks: Vec::new(),
-                samples: Vec::new(),
-                metrics: Metrics::default(),
-            },
+            window: Window::new(start_unix_ms),
             thread_index: HashMap::new(),
             stack_index: HashMap::new(),
             stack_frames: 0,
@@ -180,9 +254,7 @@ impl WindowBuilder {
     /// # Errors
     /// [`Refused`] when the table is full, or the row does not fit its columns.
     pub fn push_metrics(&mut self, at_ms: u32, row: &[(&str, i64)]) -> Result<(), Refused> {
-        if let Some(long) = row.iter().map(|(name, _)| name.len()).find(|len| *len > MAX_STRING_LEN) {
-            return Err(Refused::StringTooLong(long));
-        }
+        strings_fit(row.iter().map(|(name, _)| name.len()))?;
         let first = self.window.metrics.at_ms.is_empty();
         let columns = if first { row.len() } else { self.window.metrics.series.len() };
         if row.len() != columns {
@@ -209,12 +281,34 @@ impl WindowBuilder {
         Ok(())
     }
 
+    /// Takes a histogram of block input and output; one of the same device, operation and term is added to.
+    ///
+    /// # Errors
+    /// [`Refused`] when the window is full or the device's name too long.
+    pub fn push_io(&mut self, histogram: IoHistogram) -> Result<(), Refused> {
+        strings_fit([histogram.device.len()])?;
+        match self.window.io.binary_search_by(|known| known.key().cmp(&histogram.key())) {
+            Ok(at) => {
+                if let Some(known) = self.window.io.get_mut(at) {
+                    known.merge(&histogram);
+                }
+            }
+            Err(at) => {
+                let cost = self.cost + COST_IO + histogram.device.len();
+                if self.window.io.len() >= MAX_IO_HISTOGRAMS || cost > MAX_PLAIN_LEN {
+                    return Err(Refused::Full);
+                }
+                self.cost = cost;
+                self.window.io.insert(at, histogram);
+            }
+        }
+        Ok(())
+    }
+
     /// Closes the window after `duration_ms` milliseconds.
     pub fn finish(mut self, duration_ms: u32) -> Window {
         self.window.duration_ms = duration_ms;
-        self.window.samples.sort_by_key(|sample| sample.at_ms);
-        self.order_by_first_use();
-        self.window
+        self.window.into_canonical()
     }
 
     fn try_push(
@@ -227,10 +321,7 @@ impl WindowBuilder {
         if frames.len() > MAX_STACK_DEPTH {
             return Err(Refused::StackTooDeep(frames.len()));
         }
-        let long = frames.iter().map(text_len).chain([thread.name.len()]).find(|len| *len > MAX_STRING_LEN);
-        if let Some(long) = long {
-            return Err(Refused::StringTooLong(long));
-        }
+        strings_fit(frames.iter().map(text_len).chain([thread.name.len()]))?;
         let known_thread = self.thread_index.get(thread).copied();
         let known_stack = self.stack_index.get(frames).copied();
         let mut cost = self.cost + COST_SAMPLE;
@@ -268,23 +359,10 @@ impl WindowBuilder {
             at_ms,
             thread: ThreadIndex(thread),
             stack: StackIndex(stack),
+            count: 1,
             weight_ns,
         });
         Ok(())
-    }
-
-    /// Puts threads and stacks in the order in which the sorted samples name them, so that a window has one form only
-    /// and compares equal after a journey.
-    fn order_by_first_use(&mut self) {
-        let window = &mut self.window;
-        let mut threads = Renumbered::new(window.threads.len());
-        let mut stacks = Renumbered::new(window.stacks.len());
-        for sample in &mut window.samples {
-            sample.thread = ThreadIndex(threads.number(sample.thread.0));
-            sample.stack = StackIndex(stacks.number(sample.stack.0));
-        }
-        window.threads = threads.apply(&window.threads);
-        window.stacks = stacks.apply(&window.stacks);
     }
 }
 
@@ -312,6 +390,11 @@ impl Renumbered {
     fn apply<T: Clone>(&self, items: &[T]) -> Vec<T> {
         self.old_of_new.iter().filter_map(|old| items.get(*old)).cloned().collect()
     }
+}
+
+fn strings_fit(lens: impl IntoIterator<Item = usize>) -> Result<(), Refused> {
+    let long = lens.into_iter().find(|len| *len > MAX_STRING_LEN);
+    long.map_or(Ok(()), |long| Err(Refused::StringTooLong(long)))
 }
 
 fn text_len(frame: &Frame) -> usize {

@@ -17,7 +17,16 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends a signed value as a zigzag varint.
 pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put_varint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
+    put_varint(out, zigzag(value));
+}
+
+/// Small numbers of either sign as small numbers.
+pub(crate) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+pub(crate) fn unzigzag(raw: u64) -> i64 {
+    (raw >> 1).cast_signed() ^ -(raw & 1).cast_signed()
 }
 
 /// Appends a length or a count.
@@ -44,6 +53,32 @@ impl<'a> Reader<'a> {
         let (first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
         self.rest = rest;
         Ok(*first)
+    }
+
+    /// A byte of at most `limit`.
+    pub(crate) fn byte_up_to(&mut self, field: &'static str, limit: u8) -> Result<u8, Malformed> {
+        let byte = self.byte()?;
+        if byte > limit {
+            let (value, limit) = (u64::from(byte), u64::from(limit));
+            return Err(Malformed::TooLarge { field, value, limit });
+        }
+        Ok(byte)
+    }
+
+    /// An ascending column of milliseconds, written as differences.
+    pub(crate) fn moments(&mut self, count: usize) -> Result<Vec<u32>, Malformed> {
+        let mut at_ms = 0_u32;
+        let mut moments = Vec::with_capacity(count);
+        for _ in 0..count {
+            let step = self.u32("time step")?;
+            at_ms = at_ms.checked_add(step).ok_or_else(|| Malformed::TooLarge {
+                field: "time in the window",
+                value: u64::from(at_ms) + u64::from(step),
+                limit: u64::from(u32::MAX),
+            })?;
+            moments.push(at_ms);
+        }
+        Ok(moments)
     }
 
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
@@ -76,8 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
-        let raw = self.varint()?;
-        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+        self.varint().map(unzigzag)
     }
 
     pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, Malformed> {

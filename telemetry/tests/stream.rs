@@ -9,13 +9,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use telemetry::limits::{MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_SAMPLES};
+use telemetry::limits::{
+    MAX_IO_HISTOGRAMS, MAX_PLAIN_LEN, MAX_STACK_DEPTH, MAX_STRING_LEN, MAX_WINDOW_SAMPLES,
+};
 use telemetry::{
-    BlockHeader, BootId, BuildId, DecodeError, Decoded, Decoder, Encoder, Frame, Malformed, Mapping, Refused,
-    SchedulingClass, StreamId, ThreadInfo, Window, WindowBuilder,
+    BlockHeader, BootId, BuildId, DecodeError, Decoded, Decoder, DictionaryId, EncodeError, Encoder, Frame,
+    IO_BUCKETS, IoHistogram, IoOperation, IoTerm, Malformed, Mapping, Refused, SchedulingClass, StreamId,
+    ThreadInfo, Window, WindowBuilder,
 };
 
 const BOOT: BootId = BootId(0xB007);
+/// What a block leaves out of its zstd frame.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 fn encoder(keyframe_interval: u32) -> Encoder {
     let mut encoder = Encoder::new(BOOT, StreamId::PROFILE).unwrap();
@@ -63,7 +68,9 @@ prop_compose! {
         samples in prop::collection::vec(
             (any::<u32>(), 0..6_u32, prop::collection::vec(0..40_u32, 0..12), any::<u64>()), 0..60),
         metrics in prop::collection::vec((any::<u32>(), any::<i64>(), any::<i64>()), 0..8),
+        io in prop::collection::vec((0..3_u8, 0..4_usize, 0..4_usize, any::<u64>()), 0..12),
         duration: u32,
+        aggregated: bool,
     ) -> Window {
         let mut builder = WindowBuilder::new(start);
         builder.add_lost(lost);
@@ -74,9 +81,19 @@ prop_compose! {
         for (at, first, second) in metrics {
             builder.push_metrics(at, &[("first", first), ("second", second)]).unwrap();
         }
-        builder.finish(duration)
+        for (device, operation, term, ns) in io {
+            let mut histogram = IoHistogram::new(format!("sd{device}").into(), OPERATIONS[operation], TERMS[term]);
+            histogram.record(ns);
+            builder.push_io(histogram).unwrap();
+        }
+        let window = builder.finish(duration);
+        if aggregated { window.aggregate() } else { window }
     }
 }
+
+const OPERATIONS: [IoOperation; 4] =
+    [IoOperation::Read, IoOperation::Write, IoOperation::Flush, IoOperation::Discard];
+const TERMS: [IoTerm; 4] = [IoTerm::Queue, IoTerm::Device, IoTerm::Flush, IoTerm::RunQueue];
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
@@ -85,8 +102,10 @@ proptest! {
     fn every_series_of_windows_comes_back_equal(
         windows in prop::collection::vec(any_window(), 1..8),
         interval in 1..4_u32,
+        dictionary in 0..2_u32,
     ) {
         let (mut encoder, mut decoder) = (encoder(interval), Decoder::new());
+        encoder.use_dictionary(DictionaryId(dictionary)).unwrap();
         for window in windows {
             let block = encoder.encode(&window).unwrap();
             prop_assert_eq!(received(&mut decoder, &block), window);
@@ -120,12 +139,13 @@ proptest! {
         received(&mut decoder, &encoder.encode(&window(0)).unwrap());
         let good = encoder.encode(&window(1)).unwrap();
         let header = BlockHeader::parse(&good).unwrap();
-        let frame_at = good.windows(4).position(|bytes| bytes == [0x28, 0xB5, 0x2F, 0xFD]).unwrap();
-        let mut body = zstd::bulk::decompress(&good[frame_at..], header.plain_len).unwrap();
+        let frame = BlockHeader::frame_of(&good).unwrap();
+        let frame_at = good.len() - frame.len();
+        let mut body = zstd::bulk::decompress(&[&ZSTD_MAGIC, frame].concat(), header.plain_len).unwrap();
         let at = at % body.len();
         body[at] ^= bits;
         let mut bad = good[..frame_at].to_vec();
-        bad.extend(zstd::bulk::compress(&body, 3).unwrap());
+        bad.extend(&zstd::bulk::compress(&body, 3).unwrap()[ZSTD_MAGIC.len()..]);
         if decoder.decode(&bad).is_err() {
             prop_assert_eq!(received(&mut decoder, &good), window(1));
         }
@@ -134,9 +154,9 @@ proptest! {
 
 /// A keyframe with this body.
 fn sealed(body: &[u8], plain_len: usize) -> Vec<u8> {
-    let mut block = b"GT\x01\x01\0\0\0\0\0\0\0\x01\x01\x00\x00".to_vec();
+    let mut block = b"GT\x02\x01\0\0\0\0\0\0\0\x01\x01\x00\x00".to_vec();
     put(&mut block, plain_len as u64);
-    block.extend(zstd::bulk::compress(body, 3).unwrap());
+    block.extend(&zstd::bulk::compress(body, 3).unwrap()[ZSTD_MAGIC.len()..]);
     block
 }
 
@@ -318,7 +338,7 @@ fn a_second_frame_behind_the_first_is_refused() {
 
 #[test]
 fn a_promise_of_entries_that_cannot_follow_is_refused_before_memory_is_taken() {
-    let samples = |count: u64| body(&[0, 0, 0, 0, 0, 0, 0, 0, count]);
+    let samples = |count: u64| body(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, count]);
     let past = samples(MAX_WINDOW_SAMPLES as u64 + 1);
     let refused = Decoder::new().decode(&sealed(&past, past.len()));
     assert!(matches!(refused, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{refused:?}");
@@ -330,12 +350,13 @@ fn a_promise_of_entries_that_cannot_follow_is_refused_before_memory_is_taken() {
 #[test]
 fn a_chain_one_node_deeper_than_a_stack_is_refused() {
     let chain = |depth: usize| {
-        // One string, one symbol frame, then a chain of nodes that all name it.
-        let mut numbers = vec![0, 0, 0, 1, 1, u64::from(b'f'), 0, 1, 0, 0, depth as u64];
-        numbers.extend(std::iter::repeat_n(1, depth));
-        numbers.extend(std::iter::repeat_n(0, depth));
-        // Neither threads nor samples nor metrics: the nodes alone must decide.
-        numbers.extend([0, 0, 0]);
+        // One string, then a chain of nodes under the root: the first brings a symbol frame, the others name it.
+        let mut numbers = vec![0, 0, 0, 1, 1, u64::from(b'f'), 0, depth as u64, 1];
+        numbers.extend(std::iter::repeat_n(0, depth - 1));
+        numbers.push(0);
+        numbers.extend(std::iter::repeat_n(2, depth - 1));
+        // The frame is a symbol and names the next string. No threads, cells, samples, metrics, histograms.
+        numbers.extend([0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let body = body(&numbers);
         Decoder::new().decode(&sealed(&body, body.len()))
     };
@@ -346,8 +367,8 @@ fn a_chain_one_node_deeper_than_a_stack_is_refused() {
 
 #[test]
 fn indexes_that_point_at_nothing_are_refused() {
-    // One sample of thread 0 in a dictionary without threads.
-    let sample = body(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    // One cell of thread 0 in a dictionary without threads.
+    let sample = body(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
     let refused = Decoder::new().decode(&sealed(&sample, sample.len()));
     let index = Malformed::Index { field: "thread", value: 0, len: 0 };
     assert_eq!(refused, Err(DecodeError::Malformed(index)));
@@ -358,4 +379,82 @@ fn a_string_past_the_limit_is_refused() {
     let long = body(&[0, 0, 0, 1, MAX_STRING_LEN as u64 + 1]);
     let refused = Decoder::new().decode(&sealed(&long, long.len()));
     assert!(matches!(refused, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{refused:?}");
+}
+
+#[test]
+fn samples_of_one_thread_on_one_stack_are_counted_together() {
+    let mut builder = WindowBuilder::new(0);
+    for at in 0..5 {
+        builder.push(at, &thread(at % 2), &[frame(1)], 10).unwrap();
+    }
+    let window = builder.finish(10).aggregate();
+    let sums: Vec<_> = window.samples().iter().map(|it| (it.at_ms, it.count, it.weight_ns)).collect();
+    assert_eq!(sums, [(0, 3, 30), (0, 2, 20)]);
+    assert_eq!(window.clone().aggregate(), window);
+    assert_eq!(window.without_samples().lost(), 5);
+}
+
+#[test]
+fn a_window_without_times_is_smaller() {
+    let (timed, aggregated) = (window(0), window(0).aggregate());
+    let len = |window| encoder(9).encode(window).unwrap().len();
+    assert!(len(&aggregated) < len(&timed), "{} after {}", len(&aggregated), len(&timed));
+}
+
+#[test]
+fn a_dictionary_that_the_receiver_lacks_is_named_and_a_rebirth_wanted() {
+    let mut block = encoder(9).encode(&window(0)).unwrap();
+    // Behind magic, version, flags, boot, and a byte each for stream and seq.
+    assert_eq!(block[14], 0);
+    block[14] = 99;
+    let refused = Decoder::new().decode(&block).unwrap_err();
+    assert_eq!(refused, DecodeError::Dictionary(99));
+    assert!(refused.wants_rebirth());
+    assert!(matches!(encoder(9).use_dictionary(DictionaryId(99)), Err(EncodeError::UnknownDictionary(99))));
+}
+
+#[test]
+fn a_sender_that_gives_its_dictionary_up_goes_on_with_a_keyframe() {
+    let (mut encoder, mut decoder) = (encoder(1_000), Decoder::new());
+    encoder.use_dictionary(DictionaryId::PROFILE_1).unwrap();
+    let first = encoder.encode(&window(0)).unwrap();
+    assert_eq!(BlockHeader::parse(&first).unwrap().dictionary, DictionaryId::PROFILE_1);
+    received(&mut decoder, &first);
+    encoder.use_dictionary(DictionaryId::NONE).unwrap();
+    let second = encoder.encode(&window(1)).unwrap();
+    let header = BlockHeader::parse(&second).unwrap();
+    assert_eq!((header.dictionary, header.keyframe), (DictionaryId::NONE, true));
+    assert_eq!(received(&mut decoder, &second), window(1));
+}
+
+#[test]
+fn the_last_histogram_is_taken_and_one_more_refused() {
+    let mut builder = WindowBuilder::new(0);
+    let histogram = |device: usize| {
+        let name = format!("device-{device}");
+        IoHistogram::new(name.into(), IoOperation::Read, IoTerm::Device)
+    };
+    for device in 0..MAX_IO_HISTOGRAMS {
+        builder.push_io(histogram(device)).unwrap();
+    }
+    assert_eq!(builder.push_io(histogram(MAX_IO_HISTOGRAMS)), Err(Refused::Full));
+    builder.push_io(histogram(0)).unwrap();
+    let window = builder.finish(1);
+    let block = encoder(9).encode(&window).unwrap();
+    assert_eq!(received(&mut Decoder::new(), &block), window);
+}
+
+#[test]
+fn a_histogram_told_twice_or_with_a_bucket_too_many_is_refused() {
+    // A string for the device, then nothing but histograms: device, operation and term, sum, first bucket, buckets.
+    let histograms = |numbers: &[u64]| {
+        let body = body(&[&[0, 0, 0, 1, 1, u64::from(b'd'), 0, 0, 0, 0, 0, 0, 0, 0][..], numbers].concat());
+        Decoder::new().decode(&sealed(&body, body.len()))
+    };
+    let buckets = IO_BUCKETS as u64;
+    assert!(matches!(histograms(&[1, 0, 0, 0, buckets, 0]), Ok(Decoded::Window { .. })));
+    let past = histograms(&[1, 0, 0, 0, buckets, 1, 1]);
+    assert!(matches!(past, Err(DecodeError::Malformed(Malformed::TooLarge { .. }))), "{past:?}");
+    let twice = histograms(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(twice, Err(DecodeError::Malformed(Malformed::Order("histograms"))));
 }

@@ -86,7 +86,7 @@ pub(crate) fn unsafe_code(file: &File, allowed: &[&str]) -> Vec<Finding> {
             findings.push(Finding::new(&file.path, number + 1, "unsafe in a file that is not on the list"));
         } else if !lines[number.saturating_sub(SAFETY_WITHIN)..=number]
             .iter()
-            .any(|line| line.contains("SAFETY:"))
+            .any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
         {
             findings.push(Finding::new(&file.path, number + 1, "unsafe without SAFETY: above it"));
         }
@@ -156,7 +156,11 @@ fn is_unsafe(line: &str) -> bool {
     line.match_indices("unsafe").any(|(at, word)| {
         let rest = line[at + word.len()..].trim_start();
         let starts_word = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        // The type of a foreign function does nothing; calling one needs a block.
+        let is_type =
+            rest.starts_with("extern") && rest.split('{').next().is_some_and(|it| it.contains("fn("));
         starts_word
+            && !is_type
             && (rest.is_empty()
                 || ["{", "fn", "impl", "extern", "trait"].iter().any(|next| rest.starts_with(next)))
     })
@@ -218,6 +222,10 @@ mod tests {
         let explained = "// SAFETY: because.\nlet b = unsafe { c() };";
         assert!(unsafe_code(&file(explained), &["a/src/b.rs"]).is_empty());
         assert_eq!(lines(&unsafe_code(&file("unsafe impl Send for A {}"), &[])), [1]);
+        let promised = "/// # Safety\n/// `b` is open.\nunsafe fn a(b: B) {}";
+        assert!(unsafe_code(&file(promised), &["a/src/b.rs"]).is_empty());
+        assert!(unsafe_code(&file("type A = unsafe extern \"C\" fn(u8);"), &[]).is_empty());
+        assert_eq!(lines(&unsafe_code(&file("unsafe extern \"C\" { fn a(); }"), &[])), [1]);
     }
 
     #[test]

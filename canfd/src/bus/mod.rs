@@ -1,8 +1,11 @@
 //! Buses: something frames go into and come out of, whatever stands behind it.
 
+pub mod error_frame;
 mod record;
 #[cfg(target_os = "linux")]
 mod socketcan;
+#[cfg(target_os = "linux")]
+pub mod udp;
 mod unix;
 mod url;
 
@@ -12,9 +15,12 @@ use std::time::Duration;
 
 use crate::frame::{CanId, FdFrame, FrameError};
 
+pub use error_frame::ControllerState;
 pub use record::{RECORD_LEN, Record};
 #[cfg(target_os = "linux")]
 pub use socketcan::SocketCan;
+#[cfg(target_os = "linux")]
+pub use udp::UdpMulticastBus;
 pub use unix::UnixBus;
 pub use url::{BusUrl, BusUrlError};
 
@@ -49,6 +55,12 @@ pub trait Bus: Send {
     /// [`BusError::Io`] where the system refuses.
     fn listen_to(&mut self, _ids: &[CanId]) -> Result<(), BusError> {
         Ok(())
+    }
+
+    /// The last state that the controller reported and that was not asked for yet; ask after every drain of
+    /// [`Self::recv`]. `None` where nothing changed, and always where no controller stands behind the bus.
+    fn poll_state(&mut self) -> Option<ControllerState> {
+        None
     }
 
     /// What to wait on with poll(2).
@@ -87,8 +99,10 @@ pub fn open(url: &BusUrl) -> Result<Box<dyn Bus>, BusError> {
     match url {
         #[cfg(target_os = "linux")]
         BusUrl::Can(interface) => Ok(Box::new(SocketCan::open(interface)?)),
+        #[cfg(target_os = "linux")]
+        BusUrl::Udp(group) => Ok(Box::new(UdpMulticastBus::open(*group)?)),
         #[cfg(not(target_os = "linux"))]
-        BusUrl::Can(_) => {
+        BusUrl::Can(_) | BusUrl::Udp(_) => {
             Err(BusError::Open { url: url.to_string(), source: io::Error::from(io::ErrorKind::Unsupported) })
         }
         BusUrl::Virtual(path) => Ok(Box::new(UnixBus::connect(path)?)),
@@ -140,12 +154,27 @@ pub enum BusError {
         #[source]
         source: FrameError,
     },
+    /// One datagram of a UDP bus is no frame; the bus goes on.
+    #[cfg(target_os = "linux")]
+    #[error("unusable datagram on bus {url}: {source}")]
+    Datagram {
+        /// Which bus.
+        url: String,
+        /// Why.
+        #[source]
+        source: udp::message::MessageError,
+    },
 }
 
 impl BusError {
     /// Whether the bus goes on after this.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Frame { .. })
+        match self {
+            Self::Frame { .. } => true,
+            #[cfg(target_os = "linux")]
+            Self::Datagram { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use socketcan::{CanFdSocket, CanFilter, Socket, SocketOptions};
 
 use crate::frame::{CANFD_FRAME_LEN, CanId, FdFrame, FrameError};
 
-use super::{Bus, BusError, BusUrl, Received, SendOutcome};
+use super::error_frame::{STATE_CLASSES, controller_state};
+use super::{Bus, BusError, BusUrl, ControllerState, Received, SendOutcome};
 
 /// Size of a classical `struct can_frame`, the first bytes of a `struct canfd_frame` (CAN_MTU).
 const CAN_FRAME_LEN: usize = 16;
@@ -21,6 +22,7 @@ const CAN_SFF_MASK: u32 = 0x7FF;
 const CAN_EFF_MASK: u32 = 0x1FFF_FFFF;
 const CAN_EFF_FLAG: u32 = 0x8000_0000;
 const CAN_RTR_FLAG: u32 = 0x4000_0000;
+const CAN_ERR_FLAG: u32 = 0x2000_0000;
 /// Most filters a socket takes.
 const CAN_RAW_FILTER_MAX: usize = 512;
 /// Set by the kernel on frames this very socket has sent; rustix passes it on without a name.
@@ -31,6 +33,8 @@ const MSG_CONFIRM: u32 = 0x800;
 pub struct SocketCan {
     socket: CanFdSocket,
     url: String,
+    /// Reported by the controller and not yet asked for.
+    state: Option<ControllerState>,
 }
 
 impl SocketCan {
@@ -44,10 +48,11 @@ impl SocketCan {
             let socket = CanFdSocket::open(interface)?;
             socket.set_nonblocking(true)?;
             socket.set_recv_own_msgs(true)?;
+            socket.set_error_filter(STATE_CLASSES)?;
             Ok(socket)
         };
         match open() {
-            Ok(socket) => Ok(Self { socket, url }),
+            Ok(socket) => Ok(Self { socket, url, state: None }),
             Err(source) => Err(BusError::Open { url, source }),
         }
     }
@@ -81,22 +86,30 @@ impl Bus for SocketCan {
     }
 
     fn recv(&mut self) -> Result<Option<Received>, BusError> {
-        let mut bytes = [0; CANFD_FRAME_LEN];
-        let message = loop {
+        loop {
+            let mut bytes = [0; CANFD_FRAME_LEN];
             let mut iov = [IoSliceMut::new(&mut bytes)];
             let mut control = RecvAncillaryBuffer::default();
-            match recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::DONTWAIT) {
-                Ok(message) => break message,
-                Err(Errno::INTR) => {}
+            let message = match recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::DONTWAIT) {
+                Ok(message) => message,
+                Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(errno) => return Err(self.failed(errno)),
+            };
+            let (count, own) = (message.bytes, message.flags.bits() & MSG_CONFIRM != 0);
+            if let Some(report) = error_report(&bytes) {
+                self.state = report.or(self.state);
+                continue;
             }
-        };
-        let own = message.flags.bits() & MSG_CONFIRM != 0;
-        match parse(bytes, message.bytes) {
-            Ok(frame) => Ok(Some(Received { frame, timestamp: None, own })),
-            Err(source) => Err(BusError::Frame { url: self.url.clone(), source }),
+            return match parse(bytes, count) {
+                Ok(frame) => Ok(Some(Received { frame, timestamp: None, own })),
+                Err(source) => Err(BusError::Frame { url: self.url.clone(), source }),
+            };
         }
+    }
+
+    fn poll_state(&mut self) -> Option<ControllerState> {
+        self.state.take()
     }
 
     fn flush(&mut self) -> Result<(), BusError> {
@@ -125,6 +138,14 @@ impl Bus for SocketCan {
     }
 }
 
+/// What an error frame says of the controller's state; the outer `None` where these are the bytes of another frame.
+fn error_report(bytes: &[u8; CANFD_FRAME_LEN]) -> Option<Option<ControllerState>> {
+    let [a, b, c, d, _, _, _, _, data @ ..] = bytes;
+    let id = u32::from_ne_bytes([*a, *b, *c, *d]);
+    let data = data.first_chunk()?;
+    (id & CAN_ERR_FLAG != 0).then(|| controller_state(id & CAN_EFF_MASK, data))
+}
+
 /// The size of the read tells the format; older kernels leave the FD flag out.
 fn parse(mut bytes: [u8; CANFD_FRAME_LEN], count: usize) -> Result<FdFrame, FrameError> {
     if count == CANFD_FRAME_LEN {
@@ -151,6 +172,20 @@ mod tests {
         // Whatever stands in the padding of a classical frame.
         bytes[FLAGS] = 0xFF;
         assert_eq!(parse(bytes, CAN_FRAME_LEN), Ok(classical));
+    }
+
+    #[test]
+    fn an_error_frame_is_a_report_and_a_data_frame_is_none() {
+        let id = CanId::standard(0x40).unwrap();
+        let mut bytes =
+            FdFrame::new(id, FrameFormat::Classical, &[0, 0x20, 0, 0, 0, 0, 0, 0]).unwrap().to_bytes();
+        assert_eq!(error_report(&bytes), None);
+        bytes[..4].copy_from_slice(&(CAN_ERR_FLAG | 0x04).to_ne_bytes());
+        assert_eq!(error_report(&bytes), Some(Some(ControllerState::ErrorPassive)));
+        bytes[..4].copy_from_slice(&(CAN_ERR_FLAG | 0x40).to_ne_bytes());
+        assert_eq!(error_report(&bytes), Some(Some(ControllerState::BusOff)));
+        bytes[..4].copy_from_slice(&(CAN_ERR_FLAG | 0x02).to_ne_bytes());
+        assert_eq!(error_report(&bytes), Some(None));
     }
 
     #[test]

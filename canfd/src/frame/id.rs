@@ -32,6 +32,11 @@ impl ExtendedId {
     /// The highest 29-bit identifier.
     pub const MAX: u32 = 0x1FFF_FFFF;
 
+    /// A parameter group number's place with two addresses behind it; bits of `base` that others need are ignored.
+    pub(crate) const fn from_fields(base: u32, target: u8, source: u8) -> Self {
+        Self(base & 0x1FFF_0000 | (target as u32) << 8 | source as u32)
+    }
+
     /// The identifier, or `None` above [`Self::MAX`].
     pub const fn new(raw: u32) -> Option<Self> {
         if raw <= Self::MAX { Some(Self(raw)) } else { None }

@@ -2,6 +2,7 @@
 
 use crate::frame::{CanId, CanIds, Dlc, FrameFormat};
 
+use super::addressing::Addressing;
 use super::timing::{StMin, Timing};
 
 /// Length of the data field of a sender's full frames: 8, 12, 16, 20, 24, 32, 48 or 64 bytes (TX_DL).
@@ -76,6 +77,8 @@ pub struct LinkConfig {
     pub tx_id: CanId,
     /// Identifier of the frames listened to.
     pub rx_id: CanId,
+    /// The byte in front of the control information, if there is one.
+    pub addressing: Addressing,
     /// Kind of the frames sent.
     pub link_layer: LinkLayer,
     /// Fills short frames up to 8 bytes and to the next length there is. 0xCC costs the fewest stuff bits.
@@ -102,6 +105,7 @@ impl LinkConfig {
         Self {
             tx_id: ids.request,
             rx_id: ids.response,
+            addressing: Addressing::Normal,
             link_layer: LinkLayer::FD,
             padding: 0xCC,
             block_size: 0,
@@ -111,6 +115,11 @@ impl LinkConfig {
             max_len: 65_535,
             max_in_flight: 8,
         }
+    }
+
+    /// What a full frame holds behind the address, in bytes.
+    pub(super) const fn room(&self) -> usize {
+        self.link_layer.tx_dl() - self.addressing.len()
     }
 
     /// The ECU's end: receives requests, sends responses.

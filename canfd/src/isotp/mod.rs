@@ -1,5 +1,6 @@
-//! ISO-TP: messages of up to 4 GiB over frames of 8 to 64 bytes (ISO 15765-2:2016, normal addressing).
+//! ISO-TP: messages of up to 4 GiB over frames of 8 to 64 bytes (ISO 15765-2:2016).
 
+pub mod addressing;
 mod config;
 mod error;
 mod in_flight;
@@ -12,6 +13,7 @@ mod timing;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+pub use addressing::Addressing;
 pub use config::{LinkConfig, LinkLayer, TxDl};
 pub use error::{Direction, LinkError, SendError, SendRefusal};
 pub use limit::consecutive_frame_limit;
@@ -117,13 +119,14 @@ impl Link {
         self.receiver.set_ready(now, ready, &self.config);
     }
 
-    /// A frame from the bus. Frames of other identifiers and frames that say nothing are ignored.
+    /// A frame from the bus. Frames of other addresses and frames that say nothing are ignored.
     #[inline]
     pub fn handle_frame(&mut self, now: Instant, frame: &FdFrame) {
         if frame.id() != self.config.rx_id || self.events.len() >= MAX_EVENTS {
             return;
         }
-        let Ok((pci, payload)) = Pci::parse(frame.data()) else { return };
+        let prefix = self.config.addressing.rx();
+        let Ok((pci, payload)) = Pci::parse_behind(prefix, frame.data()) else { return };
         match pci {
             Pci::ConsecutiveFrame { sn } => {
                 match self.receiver.handle_consecutive(now, sn, payload, &self.config) {
@@ -146,8 +149,8 @@ impl Link {
             }
             Pci::FirstFrame { len } => {
                 self.interrupt_reception();
-                let can_dl = frame.dlc().len();
-                match self.receiver.handle_first(now, len, payload, can_dl, &self.config) {
+                let room = frame.dlc().len() - self.config.addressing.len();
+                match self.receiver.handle_first(now, len, payload, room, &self.config) {
                     Ok(len) => self.events.push_back(Event::ReceptionStarted { len }),
                     Err(error) => self.fail(error),
                 }
@@ -248,7 +251,7 @@ impl Link {
 fn build(config: &LinkConfig, pci: Pci, payload: &[u8]) -> Option<FdFrame> {
     let mut frame = FdFrame::blank(config.tx_id, config.link_layer.format(), config.padding);
     let field = frame.field_mut();
-    let start = pci.write(field);
+    let start = pci.write_behind(config.addressing.tx(), field);
     let end = start + payload.len();
     match (start, payload.first_chunk::<63>()) {
         // Nearly all frames of a long message; the fixed size makes it a handful of moves.

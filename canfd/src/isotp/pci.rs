@@ -59,22 +59,40 @@ impl Pci {
     /// [`PciError`]; the standard has receivers ignore such frames.
     #[inline]
     pub fn parse(data: &[u8]) -> Result<(Self, &[u8]), PciError> {
-        let (&first, rest) = data.split_first().ok_or(PciError::TooShort)?;
+        Self::parse_behind(None, data)
+    }
+
+    /// The same, behind an address byte that must be `prefix` where there is one.
+    ///
+    /// # Errors
+    /// [`PciError`]; the standard has receivers ignore such frames.
+    #[inline]
+    pub fn parse_behind(prefix: Option<u8>, data: &[u8]) -> Result<(Self, &[u8]), PciError> {
+        let can_dl = data.len();
+        let (mut first, mut rest) = data.split_first().ok_or(PciError::TooShort)?;
+        if let Some(prefix) = prefix {
+            if *first != prefix {
+                return Err(PciError::Address(*first));
+            }
+            (first, rest) = rest.split_first().ok_or(PciError::TooShort)?;
+        }
         let low = first & 0x0F;
         match first >> 4 {
-            0 => Self::parse_single(low, data.len(), rest),
+            0 => Self::parse_single(low, can_dl, rest),
             1 => {
                 let (&second, payload) = rest.split_first().ok_or(PciError::TooShort)?;
+                // What stands behind the address, which makes the least length one less.
+                let room = rest.len() + 1;
                 let short = u32::from(low) << 8 | u32::from(second);
                 if short != 0 {
-                    return Self::first(short, data.len(), payload);
+                    return Self::first(short, can_dl, room, payload);
                 }
                 let (len, payload) = payload.split_first_chunk::<4>().ok_or(PciError::TooShort)?;
                 let len = u32::from_be_bytes(*len);
                 if len <= FIRST_FRAME_SHORT_MAX {
                     return Err(PciError::Length(len));
                 }
-                Self::first(len, data.len(), payload)
+                Self::first(len, can_dl, room, payload)
             }
             2 => Ok((Self::ConsecutiveFrame { sn: low }, rest)),
             3 => {
@@ -107,14 +125,14 @@ impl Pci {
         }
     }
 
-    fn first(len: u32, can_dl: usize, payload: &[u8]) -> Result<(Self, &[u8]), PciError> {
+    fn first(len: u32, can_dl: usize, room: usize, payload: &[u8]) -> Result<(Self, &[u8]), PciError> {
         // FF_DLmin: what would have fitted in a single frame of this CAN_DL must not be segmented.
         let minimum = match can_dl {
             0..8 => return Err(PciError::TooShort),
-            8 => 8,
-            more => u32::try_from(more - 1).unwrap_or(u32::MAX),
+            8 => room,
+            _ => room - 1,
         };
-        if len < minimum {
+        if u32::try_from(minimum).is_ok_and(|minimum| len < minimum) {
             return Err(PciError::Length(len));
         }
         Ok((Self::FirstFrame { len }, payload))
@@ -124,28 +142,38 @@ impl Pci {
     /// The escape of a single frame is used above 7 bytes, that of a first frame above 4095.
     #[inline]
     pub fn write(self, field: &mut [u8; 64]) -> usize {
+        self.write_behind(None, field)
+    }
+
+    /// The same, behind an address byte where there is one. The escape of a single frame is then used above 6 bytes.
+    #[inline]
+    pub fn write_behind(self, prefix: Option<u8>, field: &mut [u8; 64]) -> usize {
+        let at = usize::from(prefix.is_some());
+        if let Some(prefix) = prefix {
+            field[0] = prefix;
+        }
         let low_byte = |value: u32| value.to_be_bytes()[3];
         match self {
-            Self::SingleFrame { len } if len <= 7 => {
-                field[0] = len;
-                1
+            Self::SingleFrame { len } if usize::from(len) + at <= 7 => {
+                field[at] = len;
+                at + 1
             }
             Self::SingleFrame { len } => {
-                field[..2].copy_from_slice(&[0, len]);
-                2
+                field[at..at + 2].copy_from_slice(&[0, len]);
+                at + 2
             }
             Self::FirstFrame { len } if len <= FIRST_FRAME_SHORT_MAX => {
-                field[..2].copy_from_slice(&[0x10 | low_byte(len >> 8), low_byte(len)]);
-                2
+                field[at..at + 2].copy_from_slice(&[0x10 | low_byte(len >> 8), low_byte(len)]);
+                at + 2
             }
             Self::FirstFrame { len } => {
-                field[..2].copy_from_slice(&[0x10, 0]);
-                field[2..6].copy_from_slice(&len.to_be_bytes());
-                6
+                field[at..at + 2].copy_from_slice(&[0x10, 0]);
+                field[at + 2..at + 6].copy_from_slice(&len.to_be_bytes());
+                at + 6
             }
             Self::ConsecutiveFrame { sn } => {
-                field[0] = 0x20 | (sn & 0x0F);
-                1
+                field[at] = 0x20 | (sn & 0x0F);
+                at + 1
             }
             Self::FlowControl(FlowControl { status, block_size, st_min }) => {
                 let status = match status {
@@ -154,8 +182,8 @@ impl Pci {
                     FlowStatus::Overflow => 2,
                     FlowStatus::Reserved(value) => value & 0x0F,
                 };
-                field[..3].copy_from_slice(&[0x30 | status, block_size, st_min.code()]);
-                3
+                field[at..at + 3].copy_from_slice(&[0x30 | status, block_size, st_min.code()]);
+                at + 3
             }
         }
     }
@@ -167,6 +195,9 @@ pub enum PciError {
     /// The data field ends before the control information does.
     #[error("frame too short for its control information")]
     TooShort,
+    /// The byte in front is the address of somebody else.
+    #[error("frame for address {0:#04x}")]
+    Address(u8),
     /// A reserved frame type.
     #[error("reserved frame type {0:#x}")]
     Type(u8),

@@ -29,7 +29,7 @@ pub(super) struct Receiver {
     state: State,
     sdu: Vec<u8>,
     len: usize,
-    rx_dl: usize,
+    room: usize,
     sn: u8,
     ready: bool,
     /// Flow control to hand out.
@@ -43,7 +43,7 @@ impl Receiver {
             state: State::Idle,
             sdu: Vec::new(),
             len: 0,
-            rx_dl: 8,
+            room: 8,
             sn: 0,
             ready: true,
             reply: None,
@@ -85,13 +85,14 @@ impl Receiver {
         Ok(sdu)
     }
 
-    /// The length of the message that begins. The frame's own length becomes RX_DL (clause 9.6.3.1).
+    /// The length of the message that begins. The frame's own length becomes RX_DL (clause 9.6.3.1); `room` is what
+    /// of it stands behind the address.
     pub(super) fn handle_first(
         &mut self,
         now: Instant,
         len: u32,
         payload: &[u8],
-        can_dl: usize,
+        room: usize,
         config: &LinkConfig,
     ) -> Result<usize, LinkError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
@@ -106,7 +107,7 @@ impl Receiver {
         self.sdu.reserve(len);
         self.sdu.extend_from_slice(payload);
         self.len = len;
-        self.rx_dl = can_dl;
+        self.room = room;
         self.sn = 1;
         self.ask_for_more(now, config);
         Ok(len)
@@ -126,7 +127,7 @@ impl Receiver {
             return Ok(None);
         }
         let left = self.len.saturating_sub(self.sdu.len());
-        let full = self.rx_dl.saturating_sub(1);
+        let full = self.room.saturating_sub(1);
         let is_last = left <= full;
         let fits = if is_last { (left..=full).contains(&payload.len()) } else { payload.len() == full };
         if !fits {

@@ -131,11 +131,11 @@ impl Sender {
         config: &LinkConfig,
         in_flight: &InFlight,
     ) -> Option<(Pci, &[u8])> {
-        let tx_dl = config.link_layer.tx_dl();
+        let room = config.room();
         match self.state {
             State::Start => {
                 let len = self.sdu.len();
-                let single = u8::try_from(len).ok().filter(|_| len <= single_frame_max(tx_dl));
+                let single = u8::try_from(len).ok().filter(|_| len <= single_frame_max(config));
                 let (pci, overhead) = match single {
                     Some(len) => (Pci::SingleFrame { len }, 0),
                     None => {
@@ -144,7 +144,7 @@ impl Sender {
                         (pci, pci.write(&mut [0; 64]))
                     }
                 };
-                self.position = if single.is_some() { len } else { tx_dl - overhead };
+                self.position = if single.is_some() { len } else { room - overhead };
                 self.state = match single {
                     Some(_) => State::Drain,
                     None => State::AwaitFlowControl { deadline: None },
@@ -158,7 +158,7 @@ impl Sender {
                     return None;
                 }
                 let start = self.position;
-                let end = self.sdu.len().min(start + tx_dl - 1);
+                let end = self.sdu.len().min(start + room - 1);
                 let pci = Pci::ConsecutiveFrame { sn: self.sn };
                 self.sn = (self.sn + 1) & 0x0F;
                 self.position = end;
@@ -178,6 +178,6 @@ impl Sender {
 }
 
 /// The longest message that fits in a single frame (clause 9.6.2).
-pub(super) const fn single_frame_max(tx_dl: usize) -> usize {
-    if tx_dl <= 8 { 7 } else { tx_dl - 2 }
+pub(super) const fn single_frame_max(config: &LinkConfig) -> usize {
+    if config.link_layer.tx_dl() <= 8 { config.room() - 1 } else { config.room() - 2 }
 }

@@ -17,10 +17,17 @@ pub(super) struct Entry {
     pub(super) operation: Option<Operation>,
     /// By lane: whether it has had this job.
     pub(super) tried: Vec<bool>,
-    /// The device that answered in the negative, while the CPU looks into it.
-    pub(super) accuser: Option<usize>,
+    /// The device that has answered, and its answer, while the CPU does the same again.
+    pub(super) claim: Option<Claim>,
     /// What the last engine that failed said.
     pub(super) failure: JobError,
+}
+
+/// A device's answer that the CPU is to confirm.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) lane: usize,
+    pub(super) result: Result<Outcome, JobError>,
 }
 
 /// What an answer to a question must look like.
@@ -41,7 +48,7 @@ impl Entry {
             shape: Shape::of(&job.operation),
             operation: Some(job.operation),
             tried: vec![false; lanes],
-            accuser: None,
+            claim: None,
             failure: JobError::Engine("no engine is working"),
         }
     }
@@ -49,9 +56,8 @@ impl Entry {
     /// The engines that may have this job now, the preferred one first, in use or not.
     pub(super) fn candidates(&self, lanes: &[Lane]) -> Vec<usize> {
         let Some(operation) = &self.operation else { return Vec::new() };
-        let may = |lane: &Lane| {
-            lane.supports(operation) && (self.accuser.is_none() || lane.kind() == Kind::Software)
-        };
+        let may =
+            |lane: &Lane| lane.supports(operation) && (self.claim.is_none() || lane.kind() == Kind::Software);
         let lanes = lanes.iter().zip(&self.tried).enumerate();
         lanes.filter(|&(_, (lane, &tried))| !tried && may(lane)).map(|(at, _)| at).collect()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, Subcommand};
 use gatewayd::cli;
 use gatewayd::control::drift::compare;
-use gatewayd::control::{Answer, ConfigurationStatus, Request, Status};
+use gatewayd::control::{Answer, ConfigurationStatus, CryptoStatus, EngineStatus, Request, Status};
 
 /// Ask the running gatewayd.
 #[derive(Debug, Parser)]
@@ -165,7 +165,7 @@ fn overview(status: &Status) -> String {
     let workers: Vec<_> = status.workers.iter().map(|it| format!("{} on {}", it.name, it.cpus)).collect();
     format!(
         "gatewayd {} (pid {}), vehicle {}, start {}, up {} s\n{}{}broker: {broker}, {} waiting, {} dropped\nprofiler: \
-         {}\nworkers: {}\n{}",
+         {}\nworkers: {}\n{}{}",
         status.version,
         status.pid,
         status.vin,
@@ -177,8 +177,30 @@ fn overview(status: &Status) -> String {
         status.broker.dropped,
         status.profiler,
         workers.join(", "),
+        engines(&status.crypto),
         ecus(status),
     )
+}
+
+fn engines(crypto: &CryptoStatus) -> String {
+    crypto.engines.iter().map(engine).collect()
+}
+
+fn engine(engine: &EngineStatus) -> String {
+    let EngineStatus { name, identity, state, jobs, fallbacks, .. } = engine;
+    let mut text = format!("crypto: {name} ({identity}) {state}, {jobs} jobs, {fallbacks} done by another\n");
+    if let Some(reason) = &engine.reason {
+        text += &format!("        last failure: {reason}\n");
+    }
+    let crossovers = engine.crossovers.iter().map(|(algorithm, bytes)| match bytes {
+        Some(bytes) => format!("{algorithm} from {bytes} B"),
+        None => format!("{algorithm} never"),
+    });
+    let crossovers: Vec<String> = crossovers.collect();
+    if !crossovers.is_empty() {
+        text += &format!("        faster than the CPU: {}\n", crossovers.join(", "));
+    }
+    text
 }
 
 fn configuration(status: &ConfigurationStatus) -> String {

@@ -35,7 +35,7 @@ impl SeatConfig {
     pub const fn frames_in_flight(bus: &BusUrl) -> u8 {
         match bus {
             BusUrl::Can(_) => SOCKETCAN_IN_FLIGHT,
-            BusUrl::Virtual(_) => 32,
+            BusUrl::Virtual(_) | BusUrl::Udp(_) => 32,
         }
     }
 }

@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use crypto_offload::tls::Suites;
 
-use super::parts::{EcuPart, MqttPart, TransportName};
+use super::parts::{EcuPart, EngineName, MqttPart, TransportName};
 use super::{Config, Finding, line_of};
 use crate::io::mqtt::parse_url;
 
 /// The largest 29-bit CAN id.
 const CAN_ID_MAX: u32 = 0x1FFF_FFFF;
 
+/// Least room for the bytes of crypto jobs: the largest chunk (1 MiB), its tag, and the next.
+const LARGEST_CHUNK: u64 = 2 << 20;
+
 /// Every finding about a configuration that parsed.
 pub(super) fn run(config: &Config, text: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     vehicle(config, &mut found);
     endpoints(config, &mut found);
+    crypto(config, &mut found);
     buses(config, text, &mut found);
     ecus(config, text, &mut found);
     found
@@ -83,6 +87,24 @@ fn broker(mqtt: &MqttPart, found: &mut Vec<Finding>) {
     }
     if mqtt.outbox == 0 {
         found.push(Finding::error("MQT-004", 0, "mqtt.outbox must be 1 or more".to_owned()));
+    }
+}
+
+fn crypto(config: &Config, found: &mut Vec<Finding>) {
+    let crypto = &config.crypto;
+    if !matches!(crypto.engines[..], [EngineName::Software] | [EngineName::Device, EngineName::Software]) {
+        let message =
+            "crypto.engines is [\"software\"] or [\"device\", \"software\"]: the CPU stands behind any other"
+                .to_owned();
+        found.push(Finding::error("CRY-001", 0, message));
+    }
+    if crypto.max_jobs == 0 || crypto.max_bytes.get() < LARGEST_CHUNK {
+        let message = "crypto.max_jobs must be 1 or more and crypto.max_bytes 2MiB or more".to_owned();
+        found.push(Finding::error("CRY-002", 0, message));
+    }
+    if crypto.patience.get().is_zero() || crypto.probation.get().is_zero() {
+        let message = "crypto.patience and crypto.probation must be more than nothing".to_owned();
+        found.push(Finding::error("CRY-003", 0, message));
     }
 }
 

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::finding::{Finding, Findings, Severity};
 use self::parts::{
-    BusPart, CloudPart, ControlPart, EcuPart, LogPart, MqttPart, PolicyPart, StatePart, UptanePart,
-    VehiclePart,
+    BusPart, CloudPart, ControlPart, CryptoPart, EcuPart, LogPart, MqttPart, PolicyPart, StatePart,
+    UptanePart, VehiclePart,
 };
 use crate::profiler;
 
@@ -39,6 +39,9 @@ pub struct Config {
     pub mqtt: MqttPart,
     /// What survives a restart, and how much of it.
     pub state: StatePart,
+    /// Who checks and opens chunks.
+    #[serde(default)]
+    pub crypto: CryptoPart,
     /// The local control socket.
     #[serde(default)]
     pub control: ControlPart,
@@ -200,6 +203,26 @@ mod tests {
     fn a_clear_text_cloud_is_refused() {
         let text = reference::TEXT.replace("https://", "http://");
         assert!(errors(&text).contains("[CLD-001]"));
+    }
+
+    #[test]
+    fn crypto_without_the_cpu_behind_it_or_without_room_is_refused() {
+        let with = |text: &str| reference::TEXT.replace("engines = [\"software\"]", text);
+        assert!(parse(&with("engines = [\"device\", \"software\"]")).is_ok());
+        for engines in ["[]", "[\"device\"]", "[\"software\", \"device\"]", "[\"software\", \"software\"]"] {
+            assert!(errors(&with(&format!("engines = {engines}"))).contains("[CRY-001]"), "{engines}");
+        }
+        assert!(errors(&reference::TEXT.replace("max_jobs = 64", "max_jobs = 0")).contains("[CRY-002]"));
+        assert!(
+            errors(&reference::TEXT.replace("max_bytes = \"16MiB\"", "max_bytes = \"1MiB\""))
+                .contains("[CRY-002]")
+        );
+        assert!(
+            errors(
+                &with("engines = [\"software\"]\npatience = \"0ms\"").replace("\npatience = \"500ms\"", "")
+            )
+            .contains("[CRY-003]")
+        );
     }
 
     #[test]

@@ -172,6 +172,50 @@ impl StatePart {
     }
 }
 
+/// `[crypto]`: who checks and opens chunks.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CryptoPart {
+    /// The engines; the CPU stands last.
+    pub engines: Vec<EngineName>,
+    /// The coprocessor's character device, or `socket:/path` of its emulator.
+    pub device: String,
+    /// Jobs in the queue at most.
+    pub max_jobs: usize,
+    /// Bytes in those jobs at most.
+    pub max_bytes: Size,
+    /// How long a coprocessor may take over one job before it counts as hung.
+    pub patience: Span,
+    /// How long a coprocessor that failed is left alone; doubles with each failure in a row.
+    pub probation: Span,
+    /// Of so many answers of a coprocessor, the CPU computes one again; 0 for none.
+    pub shadow: u32,
+}
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineName {
+    /// The CPU.
+    Software,
+    /// A coprocessor behind `crypto.device`.
+    Device,
+}
+
+impl Default for CryptoPart {
+    fn default() -> Self {
+        Self {
+            engines: vec![EngineName::Software],
+            device: "/dev/sm_crypto".to_owned(),
+            max_jobs: 64,
+            max_bytes: Size(16 << 20),
+            patience: Span(Duration::from_millis(500)),
+            probation: Span(Duration::from_secs(1)),
+            shadow: 0,
+        }
+    }
+}
+
 /// `[control]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,10 @@ mod status;
 use serde::{Deserialize, Serialize};
 
 pub use self::drift::running::Running;
-pub use self::status::{BrokerStatus, CampaignStatus, ConfigurationStatus, EcuStatus, Status, WorkerStatus};
+pub use self::status::{
+    BrokerStatus, CampaignStatus, ConfigurationStatus, CryptoStatus, EcuStatus, EngineStatus, Status,
+    WorkerStatus,
+};
 
 /// The longest request line in bytes.
 pub const MAX_REQUEST: usize = 4096;

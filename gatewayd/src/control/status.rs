@@ -1,5 +1,7 @@
 //! What `gatewayctl status --json` prints. Fields are only ever added.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The daemon at a glance.
@@ -23,6 +25,9 @@ pub struct Status {
     pub broker: BrokerStatus,
     /// Where the workers run.
     pub workers: Vec<WorkerStatus>,
+    /// The crypto engines.
+    #[serde(default)]
+    pub crypto: CryptoStatus,
     /// Capture back end of the profiling service, or why there is none.
     pub profiler: String,
     /// Processes of this service since it was last stopped, this one included: 1 plus restarts and crashes.
@@ -98,4 +103,47 @@ pub struct WorkerStatus {
     pub name: String,
     /// The CPUs the kernel gave it, as a cpulist.
     pub cpus: String,
+}
+
+/// The crypto queue and its engines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CryptoStatus {
+    /// The engines, in order of preference, then those that are not there.
+    pub engines: Vec<EngineStatus>,
+    /// Jobs taken in since the start.
+    pub jobs: u64,
+    /// Jobs done again by another engine.
+    pub redone: u64,
+    /// Times a coprocessor failed.
+    pub failures: u64,
+    /// Times a coprocessor hung.
+    pub hangs: u64,
+    /// Good answers that the CPU computed again.
+    pub shadows: u64,
+    /// Answers that were wrong.
+    pub wrong_answers: u64,
+}
+
+/// One crypto engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// `software` or `device`.
+    pub name: String,
+    /// What exactly it is.
+    pub identity: String,
+    /// `up`, `degraded`, `down`, `probation` or `absent`.
+    pub state: String,
+    /// Why it was last taken out of use.
+    pub reason: Option<String>,
+    /// Algorithms, by their names in metadata.
+    pub capabilities: Vec<String>,
+    /// By algorithm: the size in bytes from which on it is faster than the CPU, none where it never is. Empty before
+    /// it was measured.
+    pub crossovers: BTreeMap<String, Option<u64>>,
+    /// Jobs at it now.
+    pub in_flight: u64,
+    /// Jobs it was ever given.
+    pub jobs: u64,
+    /// Those of them that another engine had to do after all.
+    pub fallbacks: u64,
 }

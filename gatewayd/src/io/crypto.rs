@@ -1,22 +1,34 @@
 //! The crypto queue on a thread of its own: jobs in, completions out.
 
+mod engines;
+mod report;
+mod wait;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crypto_offload::job::{Completion, Job, JobError, JobId};
-use crypto_offload::queue::{Limits, Queue};
-use crypto_offload::software::{KnownAnswerFailed, SoftwareEngine};
+use crypto_offload::queue::{Clock, Queue};
+use crypto_offload::software::KnownAnswerFailed;
 use tokio::sync::mpsc;
 
+use self::report::Reporter;
+use self::wait::wait_readable;
 use super::worker::Worker;
+use crate::config::parts::CryptoPart;
+use crate::control::CryptoStatus;
 use crate::gateway::message::Input;
 use crate::runtime::Pin;
 
 /// Jobs between the event loop and the thread. The brain has one per installation outstanding.
 const QUEUE: usize = 256;
-/// How often a device that answers by itself is looked at while jobs are out.
+/// How long a new job may wait while the thread waits for a coprocessor.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// How often an idle coprocessor is looked at.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -33,27 +45,37 @@ pub enum CryptoError {
 #[derive(Debug)]
 pub struct CryptoWorker {
     worker: Worker<Job>,
+    shared: Shared,
+}
+
+/// What the thread tells.
+#[derive(Clone, Debug, Default)]
+struct Shared {
     cpus: Arc<Mutex<String>>,
+    status: Arc<Mutex<CryptoStatus>>,
 }
 
 impl CryptoWorker {
-    /// Tests the engine and starts the thread.
+    /// Tests the CPU, opens the other engines and starts the thread. A coprocessor that is absent is reported and done
+    /// without.
     ///
     /// # Errors
     /// [`CryptoError`]. The daemon must not start without an engine that passes its test.
-    pub fn start(pin: Pin, inputs: mpsc::Sender<Input>) -> Result<Self, CryptoError> {
-        let engine = SoftwareEngine::new()?;
-        let cpus = Arc::new(Mutex::new(String::new()));
-        let told = Arc::clone(&cpus);
+    pub fn start(config: &CryptoPart, pin: Pin, inputs: mpsc::Sender<Input>) -> Result<Self, CryptoError> {
+        let engines = engines::open(config)?;
+        let limits = engines::limits(config);
+        let shared = Shared::default();
+        let told = shared.clone();
         let worker = Worker::start("crypto-0", QUEUE, move |jobs| {
             let given = pin.apply();
-            if let Ok(mut told) = told.lock() {
-                *told = given;
+            if let Ok(mut cpus) = told.cpus.lock() {
+                *cpus = given;
             }
-            let mut queue = Queue::new(Limits::default(), vec![Box::new(engine)]);
-            work(&mut queue, &jobs, &inputs);
+            let mut queue = Queue::new(limits, engines.present);
+            let mut reporter = Reporter::new(told, engines.absent);
+            work(&mut queue, &mut reporter, &jobs, &inputs);
         })?;
-        Ok(Self { worker, cpus })
+        Ok(Self { worker, shared })
     }
 
     /// Hands a job to the thread.
@@ -68,7 +90,12 @@ impl CryptoWorker {
 
     /// The CPUs the kernel gave the thread, as a cpulist.
     pub fn cpus(&self) -> String {
-        self.cpus.lock().map(|it| it.clone()).unwrap_or_default()
+        self.shared.cpus.lock().map(|it| it.clone()).unwrap_or_default()
+    }
+
+    /// The engines at a glance.
+    pub fn status(&self) -> CryptoStatus {
+        self.shared.status.lock().map(|it| it.clone()).unwrap_or_default()
     }
 }
 
@@ -77,14 +104,23 @@ fn refused(id: JobId) -> Completion {
     Completion { id, result: Err(JobError::Engine("the crypto queue is full")) }
 }
 
-fn work(queue: &mut Queue, jobs: &blocking::Receiver<Job>, inputs: &mpsc::Sender<Input>) {
+fn work(
+    queue: &mut Queue,
+    reporter: &mut Reporter,
+    jobs: &blocking::Receiver<Job>,
+    inputs: &mpsc::Sender<Input>,
+) {
     loop {
-        let next = if queue.is_empty() {
-            jobs.recv().map_err(|_| blocking::RecvTimeoutError::Disconnected)
-        } else {
-            jobs.recv_timeout(LOOK)
-        };
-        match next {
+        while let Some(completion) = queue.poll_completion(Instant::now()) {
+            if inputs.blocking_send(Input::Crypto(completion)).is_err() {
+                return;
+            }
+        }
+        if queue.is_idle() && queue.wants_calibration() {
+            calibrate(queue);
+        }
+        reporter.handle_turn(Instant::now(), queue);
+        match next_job(queue, jobs) {
             Ok(job) => {
                 if let Err(refusal) = queue.submit(Instant::now(), job) {
                     let completion = refused(refusal.job.id);
@@ -96,10 +132,125 @@ fn work(queue: &mut Queue, jobs: &blocking::Receiver<Job>, inputs: &mpsc::Sender
             Err(blocking::RecvTimeoutError::Timeout) => {}
             Err(blocking::RecvTimeoutError::Disconnected) => return,
         }
-        while let Some(completion) = queue.poll_completion(Instant::now()) {
-            if inputs.blocking_send(Input::Crypto(completion)).is_err() {
-                return;
+    }
+}
+
+/// Waits for a job, or until the queue has something to do.
+fn next_job(queue: &Queue, jobs: &blocking::Receiver<Job>) -> Result<Job, blocking::RecvTimeoutError> {
+    if queue.is_idle() {
+        let due = queue.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+        // A coprocessor that goes away while there is nothing to do is to be seen in the status.
+        let look = queue.fds().next().map(|_| IDLE_LOOK);
+        return match due.into_iter().chain(look).min() {
+            Some(most) => jobs.recv_timeout(most),
+            None => jobs.recv().map_err(|_| blocking::RecvTimeoutError::Disconnected),
+        };
+    }
+    match jobs.try_recv() {
+        Ok(job) => return Ok(job),
+        Err(blocking::TryRecvError::Disconnected) => return Err(blocking::RecvTimeoutError::Disconnected),
+        Err(blocking::TryRecvError::Empty) => {}
+    }
+    let due = queue.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+    wait_readable(queue.fds(), due.unwrap_or(LOOK).min(LOOK));
+    jobs.try_recv().map_err(|error| match error {
+        blocking::TryRecvError::Empty => blocking::RecvTimeoutError::Timeout,
+        blocking::TryRecvError::Disconnected => blocking::RecvTimeoutError::Disconnected,
+    })
+}
+
+/// Measures the engines as they work here: a coprocessor's answer counts when this thread has woken up for it.
+fn calibrate(queue: &mut Queue) {
+    let fds: Vec<OwnedFd> = queue.fds().filter_map(|(fd, _)| fd.try_clone_to_owned().ok()).collect();
+    let start = Instant::now();
+    let mut now = || start.elapsed();
+    // Watching for room to write would not wait at all while there is some; requests larger than the room are rare.
+    let mut pause = || wait_readable(fds.iter().map(|fd| (fd.as_fd(), false)), LOOK);
+    queue.calibrate(start, &mut Clock { now: &mut now, pause: &mut pause });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use crypto_offload::device::emulator::{Emulator, Model};
+    use crypto_offload::job::{HashAlgorithm, Operation, Outcome};
+
+    use super::*;
+    use crate::config::parts::EngineName;
+
+    fn job(id: u64) -> Job {
+        let operation = Operation::Digest { algorithm: HashAlgorithm::Sm3, data: b"abc".to_vec() };
+        Job { id: JobId(id), deadline: Instant::now() + Duration::from_secs(20), operation }
+    }
+
+    fn config(device: String) -> CryptoPart {
+        let engines = vec![EngineName::Device, EngineName::Software];
+        CryptoPart { engines, device, ..CryptoPart::default() }
+    }
+
+    /// Until `enough` holds of the status.
+    fn status(worker: &CryptoWorker, enough: impl Fn(&CryptoStatus) -> bool) -> CryptoStatus {
+        let start = Instant::now();
+        loop {
+            let status = worker.status();
+            if enough(&status) {
+                return status;
             }
+            assert!(start.elapsed() < Duration::from_secs(20), "{status:?}");
+            std::thread::yield_now();
         }
+    }
+
+    fn complete(worker: &CryptoWorker, inputs: &mut mpsc::Receiver<Input>, id: u64) {
+        worker.submit(job(id)).expect("room");
+        let Some(Input::Crypto(completion)) = inputs.blocking_recv() else { panic!("no completion") };
+        assert_eq!(completion.id, JobId(id));
+        let Ok(Outcome::Digest(digest)) = completion.result else { panic!("{completion:?}") };
+        assert!(digest.to_string().starts_with("66c7f0f4"));
+    }
+
+    #[test]
+    fn an_absent_coprocessor_is_told_and_done_without() {
+        let (sender, mut inputs) = mpsc::channel(4);
+        let config = config("socket:/nonexistent/device".to_owned());
+        let worker = CryptoWorker::start(&config, Pin::ANYWHERE, sender).expect("the CPU is there");
+        complete(&worker, &mut inputs, 1);
+        let status = status(&worker, |status| status.jobs == 1);
+        let states: Vec<_> = status.engines.iter().map(|it| (it.name.as_str(), it.state.as_str())).collect();
+        assert_eq!(states, [("software", "up"), ("device", "absent")]);
+    }
+
+    #[test]
+    fn a_coprocessor_is_asked_measured_and_replaced_by_the_cpu_when_it_dies() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("device");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let (die, death) = blocking::channel::<()>();
+        std::thread::spawn(move || {
+            let mut emulator = Emulator::new(Model::default()).expect("a sound build");
+            // The first connection ends when the test says so; there is no second.
+            let (stream, _) = listener.accept().expect("the worker connects");
+            let end = stream.try_clone().expect("a second handle");
+            std::thread::spawn(move || {
+                let _ = death.recv();
+                let _ = end.shutdown(std::net::Shutdown::Both);
+            });
+            drop(listener);
+            let _ = emulator.serve(&stream);
+        });
+        let (sender, mut inputs) = mpsc::channel(4);
+        let config = config(format!("socket:{}", path.display()));
+        let worker = CryptoWorker::start(&config, Pin::ANYWHERE, sender).expect("the CPU is there");
+        let measured = status(&worker, |status| {
+            status.engines.first().is_some_and(|it| it.state == "up" && !it.crossovers.is_empty())
+        });
+        assert_eq!(measured.engines[0].identity, "sm-crypto-emulator firmware 0x0");
+        assert!(measured.engines[0].crossovers.contains_key("sm4-gcm"));
+        complete(&worker, &mut inputs, 1);
+        die.send(()).expect("the emulator listens");
+        complete(&worker, &mut inputs, 2);
+        let status = status(&worker, |status| status.engines.first().is_some_and(|it| it.state == "down"));
+        assert!(status.engines[0].reason.is_some());
     }
 }

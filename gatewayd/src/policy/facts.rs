@@ -228,6 +228,17 @@ fn named_files(config: &Config, facts: &Facts) -> Vec<(String, Result<PathBuf, S
         ("uptane.director_root".to_owned(), Ok(config.uptane.director_root.clone())),
         ("uptane.image_root".to_owned(), Ok(config.uptane.image_root.clone())),
     ];
+    let (cloud, mqtt) = (&config.cloud, &config.mqtt);
+    for (key, path) in [
+        ("cloud.sm_certificate", &cloud.sm_certificate),
+        ("mqtt.ca", &mqtt.ca),
+        ("mqtt.certificate", &mqtt.certificate),
+    ] {
+        files.extend(path.iter().map(|it| (key.to_owned(), Ok(it.clone()))));
+    }
+    for (key, named) in [("cloud.sm_key", &cloud.sm_key), ("mqtt.key", &mqtt.key)] {
+        files.extend(named.iter().map(|it| (key.to_owned(), secret(it))));
+    }
     for (at, key) in config.uptane.key_encryption_keys.iter().enumerate() {
         files.push((format!("uptane.key_encryption_key[{at}].key"), secret(&key.key)));
     }

@@ -43,6 +43,8 @@ impl Subject {
         let mut all: Vec<_> =
             keys.map(|(at, it)| (format!("uptane.key_encryption_key[{at}].key"), &it.key)).collect();
         all.push(("cloud.key".to_owned(), &self.config.cloud.key));
+        all.extend(self.config.cloud.sm_key.iter().map(|it| ("cloud.sm_key".to_owned(), it)));
+        all.extend(self.config.mqtt.key.iter().map(|it| ("mqtt.key".to_owned(), it)));
         all
     }
 

@@ -1,5 +1,6 @@
 //! Two links over a bus in memory, on simulated time.
 
+mod addresses;
 mod any_input;
 mod failures;
 mod transfers;

@@ -138,7 +138,13 @@ fn anchors(config: &Config) -> BTreeMap<String, FileState> {
         ("uptane.director_root", &config.uptane.director_root),
         ("uptane.image_root", &config.uptane.image_root),
     ];
-    named.into_iter().map(|(key, path)| (key.to_owned(), file(path))).collect()
+    let optional = [
+        ("cloud.sm_certificate", &config.cloud.sm_certificate),
+        ("mqtt.ca", &config.mqtt.ca),
+        ("mqtt.certificate", &config.mqtt.certificate),
+    ];
+    let optional = optional.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
+    named.into_iter().chain(optional).map(|(key, path)| (key.to_owned(), file(path))).collect()
 }
 
 /// The longest trust anchor whose digest is taken.

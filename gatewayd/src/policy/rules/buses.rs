@@ -128,7 +128,7 @@ fn without_ecu(it: &Subject, report: &mut Report<'_>) {
 fn simulated(it: &Subject, report: &mut Report<'_>) {
     for (at, bus) in it.config.buses.iter().enumerate() {
         let bus = bus.get_ref();
-        if matches!(bus.url.parse(), Ok(BusUrl::Virtual(_))) {
+        if matches!(bus.url.parse(), Ok(BusUrl::Virtual(_) | BusUrl::Udp(_))) {
             report.at(&format!("bus[{at}].url"), format!("bus `{}` is a simulated one", bus.name));
         }
     }

@@ -209,22 +209,19 @@ fn bundle(it: &Subject, report: &mut Report<'_>) {
 
 fn gateway_is_authority(it: &Subject, report: &mut Report<'_>) {
     // The rest of the chain are authorities rightly.
-    if let (Some(file), Some(own)) = (it.facts.files.get("cloud.certificate"), own(it)) {
-        if own.authority {
-            report.in_file(
-                &file.path,
-                own.line.max(1),
-                format!("`{}` may sign other certificates", own.subject),
-            );
-        }
+    if let (Some(file), Some(own)) = (it.facts.files.get("cloud.certificate"), own(it))
+        && own.authority
+    {
+        let message = format!("`{}` may sign other certificates", own.subject);
+        report.in_file(&file.path, own.line.max(1), message);
     }
 }
 
 fn not_for_clients(it: &Subject, report: &mut Report<'_>) {
-    if let (Some(file), Some(own)) = (it.facts.files.get("cloud.certificate"), own(it)) {
-        if own.client_auth == Some(false) {
-            report.in_file(&file.path, own.line.max(1), format!("`{}` is not for TLS clients", own.subject));
-        }
+    if let (Some(file), Some(own)) = (it.facts.files.get("cloud.certificate"), own(it))
+        && own.client_auth == Some(false)
+    {
+        report.in_file(&file.path, own.line.max(1), format!("`{}` is not for TLS clients", own.subject));
     }
 }
 

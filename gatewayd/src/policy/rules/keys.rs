@@ -200,10 +200,11 @@ fn plain_file(it: &Subject, report: &mut Report<'_>) {
 fn not_loaded(it: &Subject, report: &mut Report<'_>) {
     let Some(unit) = it.daemon() else { return };
     for (key, secret) in it.secrets() {
-        if let Secret::Credential(name) = secret {
-            if credential_source(unit, name).is_none() && !credential_given_otherwise(unit, name) {
-                report.at(&key, format!("{DAEMON} loads no credential `{name}`"));
-            }
+        if let Secret::Credential(name) = secret
+            && credential_source(unit, name).is_none()
+            && !credential_given_otherwise(unit, name)
+        {
+            report.at(&key, format!("{DAEMON} loads no credential `{name}`"));
         }
     }
 }

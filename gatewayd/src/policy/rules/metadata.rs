@@ -166,10 +166,10 @@ fn online_root(it: &Subject, report: &mut Report<'_>) {
 fn shared(it: &Subject, report: &mut Report<'_>) {
     let all = ["root", "timestamp", "snapshot", "targets"];
     let mut sets = whole(it).map(|(_, root)| keys(root, &all));
-    if let (Some(director), Some(image)) = (sets.next(), sets.next()) {
-        if let Some(id) = director.intersection(&image).next() {
-            report.at(IMAGE, format!("key {} speaks in both repositories", short(id)));
-        }
+    if let (Some(director), Some(image)) = (sets.next(), sets.next())
+        && let Some(id) = director.intersection(&image).next()
+    {
+        report.at(IMAGE, format!("key {} speaks in both repositories", short(id)));
     }
 }
 

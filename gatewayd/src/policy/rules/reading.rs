@@ -82,15 +82,29 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         examples: [Example::Config("cloud.attempts = 0"), Example::Config("cloud.attempts = 1")],
     },
     Rule {
-        id: "MQT-001",
+        id: "CLD-005",
         severity: Severity::Error,
-        title: "the broker's transport is built in",
-        reason: "a URL that is accepted and then not encrypted would be worse than one that is refused",
-        fix: "put a TLS proxy on this machine and name it with mqtt://127.0.0.1",
+        title: "an SM certificate comes with its key",
+        reason: "one without the other proves nothing, and the daemon would not start",
+        fix: "write both cloud.sm_certificate and cloud.sm_key, or neither",
         check: Check::Reading,
         examples: [
-            Example::Config("mqtt.url = \"mqtts://broker.example.com\""),
-            Example::Config("mqtt.url = \"mqtt://127.0.0.1:1883\""),
+            Example::Config("cloud.sm_key = \"credential:gatewayd_gateway-sm-key\""),
+            Example::Config(
+                "cloud.sm_key = \"credential:gatewayd_gateway-sm-key\"\ncloud.sm_certificate = \"/etc/gatewayd/sm.pem\"",
+            ),
+        ],
+    },
+    Rule {
+        id: "CLD-006",
+        severity: Severity::Error,
+        title: "sm-preferred has a certificate of either kind",
+        reason: "the second attempt, with international suites, needs a certificate that those can show",
+        fix: "add cloud.sm_certificate and cloud.sm_key; keep the international ones in certificate and key",
+        check: Check::Reading,
+        examples: [
+            Example::Config("cloud.suites = \"sm-preferred\""),
+            Example::Config("cloud.suites = \"sm-only\""),
         ],
     },
     Rule {
@@ -98,7 +112,7 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         severity: Severity::Error,
         title: "the broker's URL is one",
         reason: "the daemon would not start",
-        fix: "write mqtt://host:port",
+        fix: "write mqtts://host:port",
         check: Check::Reading,
         examples: [
             Example::Config("mqtt.url = \"127.0.0.1:1883\""),
@@ -110,11 +124,11 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         severity: Severity::Warning,
         title: "no clear text to a broker on another machine",
         reason: "commands and telemetry of a vehicle travel readable and changeable",
-        fix: "put a TLS proxy on this machine and name it with mqtt://127.0.0.1",
+        fix: "write mqtts://host:port and mqtt.ca",
         check: Check::Reading,
         examples: [
             Example::Config("mqtt.url = \"mqtt://broker.example.com:1883\""),
-            Example::Config("mqtt.url = \"mqtt://[::1]:1883\""),
+            Example::Config("mqtt.url = \"mqtts://broker.example.com:8883\""),
         ],
     },
     Rule {
@@ -125,6 +139,32 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         fix: "write 1 or more; 4096 is the default",
         check: Check::Reading,
         examples: [Example::Config("mqtt.outbox = 0"), Example::Config("mqtt.outbox = 4096")],
+    },
+    Rule {
+        id: "MQT-005",
+        severity: Severity::Warning,
+        title: "certificates for the broker are used",
+        reason: "whoever names them believes the link to be encrypted, and it is not",
+        fix: "write mqtts:// in mqtt.url, or take mqtt.ca and mqtt.certificate out",
+        check: Check::Reading,
+        examples: [
+            Example::Config("mqtt.url = \"mqtt://127.0.0.1\"\nmqtt.ca = \"/etc/gatewayd/broker-ca.pem\""),
+            Example::Config("mqtt.url = \"mqtts://127.0.0.1\"\nmqtt.ca = \"/etc/gatewayd/broker-ca.pem\""),
+        ],
+    },
+    Rule {
+        id: "MQT-006",
+        severity: Severity::Error,
+        title: "a certificate for the broker comes with its key",
+        reason: "one without the other proves nothing, and the daemon would not start",
+        fix: "write both mqtt.certificate and mqtt.key, or neither",
+        check: Check::Reading,
+        examples: [
+            Example::Config("mqtt.certificate = \"/etc/gatewayd/broker.pem\""),
+            Example::Config(
+                "mqtt.certificate = \"/etc/gatewayd/broker.pem\"\nmqtt.key = \"credential:gatewayd_broker-key\"",
+            ),
+        ],
     },
     Rule {
         id: "BUS-001",

@@ -129,11 +129,11 @@ pub(in crate::policy) const RULES: &[Rule] = &[
 ];
 
 fn in_memory(it: &Subject, report: &mut Report<'_>) {
-    if let Some(state) = &it.facts.state {
-        if matches!(state.filesystem.as_str(), "tmpfs" | "ramfs" | "devtmpfs") {
-            let directory = it.config.state.directory.display();
-            report.at("state.directory", format!("{directory} is on {}", state.filesystem));
-        }
+    if let Some(state) = &it.facts.state
+        && matches!(state.filesystem.as_str(), "tmpfs" | "ramfs" | "devtmpfs")
+    {
+        let directory = it.config.state.directory.display();
+        report.at("state.directory", format!("{directory} is on {}", state.filesystem));
     }
 }
 

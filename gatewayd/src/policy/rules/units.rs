@@ -298,10 +298,10 @@ fn other_config(it: &Subject, report: &mut Report<'_>) {
         });
         let named = named.and_then(|it| it.or_else(|| words.next()));
         // The file of a root file system being built stands below another folder: the end of its path decides.
-        if let Some(named) = named {
-            if !it.path.ends_with(named.trim_start_matches('/')) {
-                report.at_setting(start, format!("{name} is started with {named}"));
-            }
+        if let Some(named) = named
+            && !it.path.ends_with(named.trim_start_matches('/'))
+        {
+            report.at_setting(start, format!("{name} is started with {named}"));
         }
     }
 }
