@@ -159,9 +159,14 @@ impl Queue {
                 self.counters.completed += 1;
                 return Some(completion);
             }
-            let (lane, answer) =
-                self.lanes.iter_mut().enumerate().find_map(|(at, lane)| Some((at, lane.poll_answer()?)))?;
-            self.handle_answer(now, lane, answer);
+            let answer =
+                self.lanes.iter_mut().enumerate().find_map(|(at, lane)| Some((at, lane.poll_answer()?)));
+            match answer {
+                Some((lane, answer)) => self.handle_answer(now, lane, answer),
+                // Asking has shown that an engine is gone: its jobs go elsewhere now, not at the next call.
+                None if self.lanes.iter().any(Lane::has_failed) => self.handle_timeout(now),
+                None => return None,
+            }
             self.handle_timeout(now);
         }
     }

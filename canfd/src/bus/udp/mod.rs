@@ -173,6 +173,15 @@ mod tests {
         }
     }
 
+    /// The kernel's own buffer may be full for a moment: the loopback hands datagrams on in its own time.
+    fn send(bus: &mut UdpMulticastBus, frame: &FdFrame) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while bus.send(frame).unwrap() == SendOutcome::WouldBlock {
+            assert!(Instant::now() < until, "no room");
+            std::thread::yield_now();
+        }
+    }
+
     fn frame(tag: u16) -> FdFrame {
         let data = [tag.to_be_bytes(); 32].concat();
         FdFrame::new(CanId::standard(0x123).unwrap(), FrameFormat::Fd { brs: true }, &data).unwrap()
@@ -182,7 +191,7 @@ mod tests {
     fn frames_reach_the_other_end_in_order_and_come_back_as_confirmations() {
         let [mut one, mut other] = [(); 2].map(|()| UdpMulticastBus::open(group(0)).unwrap());
         for tag in 0..100 {
-            assert_eq!(one.send(&frame(tag)).unwrap(), SendOutcome::Queued);
+            send(&mut one, &frame(tag));
         }
         for tag in 0..100 {
             let expected = Received { frame: frame(tag), timestamp: None, own: true };
@@ -196,11 +205,11 @@ mod tests {
     fn frames_that_nobody_takes_back_are_bounded() {
         let mut bus = UdpMulticastBus::open(group(1)).unwrap();
         for tag in 0..1024 {
-            assert_eq!(bus.send(&frame(tag)).unwrap(), SendOutcome::Queued);
+            send(&mut bus, &frame(tag));
         }
         assert_eq!(bus.send(&frame(0)).unwrap(), SendOutcome::WouldBlock);
         assert!(next(&mut bus).unwrap().own);
-        assert_eq!(bus.send(&frame(0)).unwrap(), SendOutcome::Queued);
+        send(&mut bus, &frame(0));
     }
 
     #[test]
