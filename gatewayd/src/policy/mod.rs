@@ -1,6 +1,6 @@
 //! Policy as code: what a security review would ask about this configuration, and the files and units around it.
 //!
-//! [`review`] reads the configuration, looks at the files and units that it names ([`facts`]), runs the built-in
+//! [`review()`] reads the configuration, looks at the files and units that it names ([`facts`]), runs the built-in
 //! [`rule`]s and the user's Rego rules ([`rego`]), and gives back a [`Review`]. It changes nothing and connects to
 //! nothing. `docs/RULES.md` is made from the same table ([`table`]).
 
