@@ -269,9 +269,7 @@ impl Board {
     }
 
     fn check_image(&mut self, expected: &[u8]) -> Result<Outcome, Nrc> {
-        // Resumed after everything was written, nothing was downloaded in this session.
-        let downloaded = self.download.take().and_then(|download| download.bank);
-        let bank = downloaded.or_else(|| self.held_bank()).ok_or(Nrc::RequestSequenceError)?;
+        let bank = self.written_bank()?;
         let (digest, done) = match self.digest.take().filter(|running| running.bank == bank) {
             Some(running) => (running.digest, running.cells),
             None => (self.digest_of_driver(), 0),
@@ -290,8 +288,19 @@ impl Board {
         Ok(Outcome::Done(vec![STATUS_GOOD]))
     }
 
+    /// The bank that was downloaded into. Resumed after everything was written, nothing was downloaded in this session.
+    fn written_bank(&mut self) -> Result<usize, Nrc> {
+        let downloaded = self.download.take().and_then(|download| download.bank);
+        downloaded.or_else(|| self.held_bank()).ok_or(Nrc::RequestSequenceError)
+    }
+
     fn check_dependencies(&mut self) -> Result<Outcome, Nrc> {
-        let (bank, _) = self.checked.ok_or(Nrc::RequestSequenceError)?;
+        let bank = match self.checked {
+            Some((bank, _)) => bank,
+            // Without a checksum routine this is the only check there is.
+            None if self.profile().checksum.is_none() => self.written_bank()?,
+            None => return Err(Nrc::RequestSequenceError),
+        };
         if self.has(&Fault::WrongDependencies) {
             return Ok(Outcome::Done(vec![STATUS_BAD]));
         }
