@@ -14,6 +14,8 @@ mod policy;
 mod quic;
 mod record;
 mod signature;
+#[cfg(feature = "tunnel")]
+pub mod tunnel;
 
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::{CipherSuite, SupportedCipherSuite, Tls13CipherSuite};

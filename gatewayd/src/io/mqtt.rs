@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crypto_offload::tls::tunnel::{Tunnel, TunnelError};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
@@ -19,10 +20,6 @@ use tokio::sync::mpsc;
 use super::outbox::Outbox;
 use super::tls::ClientTls;
 use crate::gateway::message::Publish;
-
-mod tunnel;
-
-use self::tunnel::{Tunnel, TunnelError};
 
 /// Messages sent and not yet acknowledged.
 const WINDOW: usize = 16;
@@ -382,7 +379,7 @@ async fn options(config: &MqttConfig) -> Result<(MqttOptions, Option<Tunnel>), T
     let (mut options, tunnel) = match tls {
         None => (MqttOptions::new(client_id, host, *port), None),
         Some(tls) => {
-            let tunnel = Tunnel::open(tls, host, *port).await?;
+            let tunnel = Tunnel::open(tls.suites, &tls.attempts, host, *port).await?;
             // The port is not looked at with a Unix socket.
             let mut options = MqttOptions::new(client_id, tunnel.name(), *port);
             options.set_transport(Transport::unix());

@@ -1,22 +1,23 @@
-//! TLS to the broker, around the MQTT client instead of inside it.
+//! TLS to a broker, around the MQTT client instead of inside it.
 //!
-//! The client (rumqttc) has TLS of its own, on a certificate library of which known vulnerabilities will not be mended,
+//! The client of both ends (rumqttc) has TLS of its own, on a certificate library of which known vulnerabilities will not be mended,
 //! and takes no stream of ours. It does connect to Unix sockets. So each session gets one: a name in Linux's abstract
 //! namespace that is random and gone with the session, behind it a task that takes one connection from **this process**
-//! (any local process could try the name, and what is behind it speaks with the vehicle's certificate) and carries it
+//! (any local process could try the name, and what is behind it speaks with our certificate) and carries it
 //! to the broker over TLS.
 
 use std::os::linux::net::SocketAddrExt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crypto_offload::tls::Negotiated;
+use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::tls::ClientTls;
+use super::{Family, Negotiated, Suites};
 
 /// How long the broker may take for TCP and TLS, for each family of suites.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -25,20 +26,24 @@ const ARRIVE: Duration = Duration::from_secs(5);
 
 /// Why there is no way to the broker.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TunnelError {
+pub enum TunnelError {
+    /// The caller's fault: no name that a certificate could bear.
     #[error("broker {0:?} is neither a DNS name nor an address: {1}")]
     Name(String, InvalidDnsNameError),
+    /// The system's.
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
+    /// The system's.
     #[error("no local socket: {0}")]
     Socket(std::io::Error),
+    /// The broker does not answer, or not with what we take.
     #[error("broker: {0}")]
     Connect(String),
 }
 
 /// One session's way to the broker; closed when dropped.
 #[derive(Debug)]
-pub(super) struct Tunnel {
+pub struct Tunnel {
     name: String,
     task: JoinHandle<()>,
 }
@@ -50,11 +55,20 @@ impl Drop for Tunnel {
 }
 
 impl Tunnel {
-    /// Connects to the broker, checks its certificate and what was agreed on, and opens the socket.
-    pub(super) async fn open(tls: &ClientTls, host: &str, port: u16) -> Result<Self, TunnelError> {
+    /// Connects to the broker with one of `attempts` after the other, checks its certificate and what was agreed on
+    /// (`suites`), and opens the socket. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`TunnelError`]; within five seconds for each attempt.
+    pub async fn open(
+        suites: Suites,
+        attempts: &[(Family, Arc<ClientConfig>)],
+        host: &str,
+        port: u16,
+    ) -> Result<Self, TunnelError> {
         let server = ServerName::try_from(host.to_owned())
             .map_err(|error| TunnelError::Name(host.to_owned(), error))?;
-        let broker = connect(tls, &server, host, port).await.map_err(TunnelError::Connect)?;
+        let broker = connect(suites, attempts, &server, host, port).await.map_err(TunnelError::Connect)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
         let name = format!("gatewayd-mqtt-{:016x}", u64::from_ne_bytes(random));
@@ -63,7 +77,7 @@ impl Tunnel {
     }
 
     /// Where the client connects to: a zero byte and the abstract name.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 }
@@ -77,20 +91,21 @@ fn listen(name: &str) -> std::io::Result<UnixListener> {
 
 /// The first family of suites that the broker agrees to.
 async fn connect(
-    tls: &ClientTls,
+    suites: Suites,
+    attempts: &[(Family, Arc<ClientConfig>)],
     server: &ServerName<'static>,
     host: &str,
     port: u16,
 ) -> Result<TlsStream<TcpStream>, String> {
     let mut last = "no suites are configured".to_owned();
-    for (family, config) in &tls.attempts {
+    for (family, config) in attempts {
         let attempt = async {
             let tcp = TcpStream::connect((host, port)).await.map_err(|error| format!("TCP: {error}"))?;
             tcp.set_nodelay(true).map_err(|error| format!("TCP: {error}"))?;
             let stream = TlsConnector::from(config.clone()).connect(server.clone(), tcp).await;
             let stream = stream.map_err(|error| format!("TLS: {error}"))?;
             let negotiated = Negotiated::of(stream.get_ref().1).ok_or("TLS: the handshake did not end")?;
-            negotiated.check(tls.suites).map_err(|error| error.to_string())?;
+            negotiated.check(suites).map_err(|error| error.to_string())?;
             Ok::<_, String>(stream)
         };
         match tokio::time::timeout(CONNECT, attempt).await {
