@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crypto_offload::signing;
 use crypto_offload::tls::Suites;
 use gateway_cloud::publish::{self, Campaign, Expiry, TargetDescription};
+use gateway_cloud::subscribe::{Format, Options, TlsFiles};
 use ota::stage::TraceId;
 use ota::uptane::{CampaignId, Vin};
 
@@ -127,15 +128,42 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SubscribeArgs {
-    /// The MQTT 5 broker: mqtt://host[:port]
+    /// The MQTT 5 broker: mqtt://host[:port], or mqtts://host[:port] for TLS 1.3
     #[arg(long, value_name = "URL")]
     pub(crate) broker: String,
+    /// PEM file of the authorities that the broker's certificate may come from, for mqtts
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Certificate to show to the broker, once for each kind of key
+    #[arg(long, value_name = "FILE")]
+    certificate: Vec<PathBuf>,
+    /// Its key, in the same order
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// Which TLS suites to offer: sm-only, sm-preferred or international
+    #[arg(long, value_name = "POLICY", default_value_t = Suites::International)]
+    suites: Suites,
     /// Where the files go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Share the messages with the other members of this group
-    #[arg(long)]
-    pub(crate) group: Option<String>,
+    /// Write each window of profiles in this form too: pprof, otlp or perf-script; may be given several times
+    #[arg(long, value_name = "FORM", value_parser = format)]
+    pub(crate) format: Vec<Format>,
+    /// Name places by the debug files in this directory (.build-id/xx/yyyy.debug)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) debug_dir: Option<PathBuf>,
+    /// Answer scrapes of Prometheus at http://ADDR/metrics
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) scrape: Option<SocketAddr>,
+    /// Push metrics by Prometheus' remote write: http://host[:port]/path
+    #[arg(long, value_name = "URL")]
+    pub(crate) remote_write: Option<String>,
+    /// Share the messages with the other members of this group; they need a common --spool, and an --out each
+    #[arg(long, requires = "spool")]
+    group: Option<String>,
+    /// Where blocks wait until all they refer to is there; carries streams over a restart [default: OUT/spool]
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
     /// Names the session on the broker; give one to get what arrived while you were away
     #[arg(long, value_parser = value_parser!(String))]
     client_id: Option<String>,
@@ -174,9 +202,27 @@ impl CampaignArgs {
 }
 
 impl SubscribeArgs {
-    /// The name given, or one that no other process on this machine has now.
-    pub(crate) fn client_id(&self) -> String {
-        self.client_id.clone().unwrap_or_else(|| format!("gateway-cloud-{}", std::process::id()))
+    /// Where to listen, and as whom: without a name, as one that no other process on this machine has now.
+    pub(crate) fn options(&self) -> Result<Options, Box<dyn std::error::Error>> {
+        let client_id =
+            self.client_id.clone().unwrap_or_else(|| format!("gateway-cloud-{}", std::process::id()));
+        if self.certificate.len() != self.key.len() {
+            return Err("each --certificate needs its --key, and each --key its --certificate".into());
+        }
+        let identities = self.certificate.iter().cloned().zip(self.key.iter().cloned()).collect();
+        let tls = self.ca.clone().map(|ca| TlsFiles { ca, identities, suites: self.suites });
+        let spool = self.spool.clone().unwrap_or_else(|| self.out.join("spool"));
+        let options = Options::new(&self.broker, &client_id);
+        Ok(Options { tls, group: self.group.clone(), spool: Some(spool), ..options })
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "pprof" => Ok(Format::Pprof),
+        "otlp" => Ok(Format::Otlp),
+        "perf-script" => Ok(Format::PerfScript),
+        _ => Err("expected pprof, otlp or perf-script".to_owned()),
     }
 }
 

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, PublishCommand, ServeArgs, SubscribeArgs};
 use gateway_cloud::certs::CertificateFiles;
+use gateway_cloud::export::prometheus::{Endpoint, RemoteWrite, Scrape};
 use gateway_cloud::publish::{self, KeyRing, Progress};
 use gateway_cloud::serve::{Config, Limits, Server};
-use gateway_cloud::subscribe::{Message, Options, Output, Subscriber};
+use gateway_cloud::subscribe::{Message, Output, Subscriber};
 use gateway_cloud::{certs, report};
 use ota::uptane::UtcTime;
 
@@ -151,10 +152,21 @@ async fn serve(args: ServeArgs) -> Outcome {
 }
 
 async fn subscribe(args: SubscribeArgs) -> Outcome {
-    let mut options = Options::new(&args.broker, &args.client_id());
-    options.group = args.group;
-    let mut output = Output::open(&args.out)?;
-    let mut subscriber = Subscriber::connect(options).await?;
+    let mut output = Output::open(&args.out)?.with_formats(&args.format);
+    if let Some(dir) = &args.debug_dir {
+        output = output.with_debug_dir(dir);
+    }
+    if let Some(url) = &args.remote_write {
+        output = output.with_remote_write(RemoteWrite::start(Endpoint::parse(url)?));
+    }
+    let scrape = match args.scrape {
+        Some(address) => Some(Scrape::bind(address, output.registry()).await?),
+        None => None,
+    };
+    if let Some(scrape) = &scrape {
+        println!("metrics at http://{}/metrics", scrape.local_addr());
+    }
+    let mut subscriber = Subscriber::connect(args.options()?).await?;
     println!("listening to {}, writing to {}", args.broker, args.out.display());
     let mut flush = tokio::time::interval(FLUSH);
     let stop = stop();
@@ -168,14 +180,18 @@ async fn subscribe(args: SubscribeArgs) -> Outcome {
                     if let Message::Disconnected { reason } = &message {
                         tracing::warn!(reason, "connection to the broker broke, connecting again");
                     }
+                    if let Message::Failed { reason } = message {
+                        output.flush()?;
+                        return Err(reason.into());
+                    }
                     output.write(&message)?;
                 }
                 None => break,
             }
         }
     }
-    output.flush()?;
     subscriber.close().await;
+    output.finish(FLUSH).await?;
     Ok(())
 }
 

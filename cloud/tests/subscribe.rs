@@ -133,9 +133,11 @@ async fn events_and_windows_arrive_once_and_a_gap_asks_the_vehicle() {
 async fn members_of_a_group_share_the_messages() {
     deadline(async {
         let url = broker();
+        let spool = tempfile::tempdir().unwrap();
         let member = async |name: &str| {
             let mut options = Options::new(&url, name);
             options.group = Some("backend".to_owned());
+            options.spool = Some(spool.path().to_owned());
             Subscriber::connect(options).await.unwrap()
         };
         let (mut one, mut two) = (member("one").await, member("two").await);
@@ -155,6 +157,20 @@ async fn members_of_a_group_share_the_messages() {
         assert_eq!(seen, (0..8).collect::<Vec<_>>());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_group_without_a_common_spool_is_refused() {
+    let mut options = Options::new("mqtt://127.0.0.1", "member");
+    options.group = Some("backend".to_owned());
+    let error = Subscriber::connect(options).await.unwrap_err();
+    assert!(matches!(error, SubscribeError::GroupWithoutSpool(_)), "{error}");
+}
+
+#[tokio::test]
+async fn mqtts_without_an_authority_is_refused() {
+    let error = Subscriber::connect(Options::new("mqtts://127.0.0.1", "member")).await.unwrap_err();
+    assert!(matches!(error, SubscribeError::Tls(_)), "{error}");
 }
 
 #[tokio::test]

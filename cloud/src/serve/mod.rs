@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 pub use faults::{Fault, Faults};
 pub use statistics::{Snapshot, Statistics};
 use tls::Choice;
+pub(crate) use tls::certificates;
 pub use tls::{Credentials, Identity, TlsError};
 
 /// How many ports are tried when the system chooses one that is free for TCP but not for UDP.

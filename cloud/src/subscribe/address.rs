@@ -1,35 +1,32 @@
 //! Where a broker is, as a URL.
 
-/// The port of MQTT without TLS.
-const DEFAULT_PORT: u16 = 1883;
+/// The ports of MQTT without TLS and with it.
+const PLAIN_PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 /// Why a text is not a broker's address. The caller's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Another form.
-    #[error("{0:?} is not mqtt://host or mqtt://host:port")]
+    #[error("{0:?} is not mqtt://host, mqtts://host, or either with :port behind it")]
     Form(String),
-    /// TLS to the broker is not there yet.
-    #[error(
-        "{0:?}: TLS to the broker is not supported yet; use mqtt:// on a trusted network or through a tunnel"
-    )]
-    Tls(String),
 }
 
-/// Host and port.
+/// Host and port, and whether TLS is spoken there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) tls: bool,
 }
 
-/// Takes `mqtt://host[:port]` apart; `tcp://` is understood too.
+/// Takes `mqtt://host[:port]` or `mqtts://host[:port]` apart; `tcp://`, `ssl://` and `tls://` are understood too.
 pub(crate) fn parse(url: &str) -> Result<Address, AddressError> {
     let form = || AddressError::Form(url.to_owned());
-    if ["mqtts://", "ssl://", "tls://"].iter().any(|it| url.starts_with(it)) {
-        return Err(AddressError::Tls(url.to_owned()));
-    }
-    let rest = url.strip_prefix("mqtt://").or_else(|| url.strip_prefix("tcp://")).ok_or_else(form)?;
+    let schemes =
+        [("mqtt://", false), ("tcp://", false), ("mqtts://", true), ("ssl://", true), ("tls://", true)];
+    let found = schemes.iter().find_map(|(scheme, tls)| Some((url.strip_prefix(scheme)?, *tls)));
+    let (rest, tls) = found.ok_or_else(form)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.strip_prefix('[') {
         Some(rest) => {
@@ -46,12 +43,13 @@ pub(crate) fn parse(url: &str) -> Result<Address, AddressError> {
     };
     let port = match port.ok_or_else(form)? {
         Some(port) => port.parse().ok().filter(|&it| it != 0).ok_or_else(form)?,
-        None => DEFAULT_PORT,
+        None if tls => TLS_PORT,
+        None => PLAIN_PORT,
     };
     if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
         return Err(form());
     }
-    Ok(Address { host: host.to_owned(), port })
+    Ok(Address { host: host.to_owned(), port, tls })
 }
 
 #[cfg(test)]
@@ -60,11 +58,11 @@ mod tests {
 
     #[test]
     fn brokers_are_found_and_anything_else_is_refused() {
-        let ok = |url: &str| parse(url).map(|it| (it.host, it.port));
-        assert_eq!(ok("mqtt://broker"), Ok(("broker".into(), 1883)));
-        assert_eq!(ok("tcp://10.0.0.1:1/"), Ok(("10.0.0.1".into(), 1)));
-        assert_eq!(ok("mqtt://[::1]:65535"), Ok(("::1".into(), 65_535)));
-        assert_eq!(ok("mqtt://[::1]"), Ok(("::1".into(), 1883)));
+        let ok = |url: &str| parse(url).map(|it| (it.host, it.port, it.tls));
+        assert_eq!(ok("mqtt://broker"), Ok(("broker".into(), 1883, false)));
+        assert_eq!(ok("tcp://10.0.0.1:1/"), Ok(("10.0.0.1".into(), 1, false)));
+        assert_eq!(ok("mqtt://[::1]:65535"), Ok(("::1".into(), 65_535, false)));
+        assert_eq!(ok("mqtt://[::1]"), Ok(("::1".into(), 1883, false)));
         for bad in [
             "",
             "broker",
@@ -78,9 +76,11 @@ mod tests {
             "mqtt://[::1]x",
             "mqtt://user@b",
             "mqtt://b/path",
+            "mqtts://",
         ] {
             assert!(matches!(ok(bad), Err(AddressError::Form(_))), "{bad}");
         }
-        assert!(matches!(ok("mqtts://broker"), Err(AddressError::Tls(_))));
+        assert_eq!(ok("mqtts://broker"), Ok(("broker".into(), 8883, true)));
+        assert_eq!(ok("ssl://broker:1/"), Ok(("broker".into(), 1, true)));
     }
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crypto_offload::tls::tunnel::{Tunnel, TunnelError};
+use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -11,7 +13,9 @@ use telemetry::topics;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Incoming, Options, QUEUE, SubscribeError, address};
+use super::address::{self, Address};
+use super::tls::BrokerTls;
+use super::{Incoming, Options, QUEUE, SubscribeError};
 
 /// Messages the broker may send ahead of our acknowledgements; far below [`QUEUE`], so that the queue never fills.
 const RECEIVE_MAXIMUM: u16 = 256;
@@ -32,21 +36,15 @@ type Opened = (AsyncClient, mpsc::Receiver<Incoming>, JoinHandle<()>);
 /// Starts the task and waits for the first subscription.
 pub(crate) async fn open(options: &Options) -> Result<Opened, SubscribeError> {
     let address = address::parse(&options.url)?;
+    let tls = address.tls.then(|| BrokerTls::new(options.tls.as_ref())).transpose()?;
     let filters = filters(options.group.as_deref())?;
-    let mut mqtt = MqttOptions::new(&options.client_id, address.host, address.port);
-    let mut properties = ConnectProperties::new();
-    properties.session_expiry_interval = Some(SESSION_EXPIRY);
-    properties.receive_maximum = Some(RECEIVE_MAXIMUM);
-    // Far below 4 GiB.
-    properties.max_packet_size = u32::try_from(MAX_PACKET).ok();
-    mqtt.set_connect_properties(properties)
-        .set_clean_start(false)
-        .set_manual_acks(true)
-        .set_keep_alive(Duration::from_secs(15));
-    let (client, events) = AsyncClient::new(mqtt, QUEUE);
+    let way = Way { client_id: options.client_id.clone(), address, tls };
+    let (client, events) = AsyncClient::new(way.options(None), QUEUE);
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (ready, mut subscribed) = oneshot::channel();
-    let driver = Driver { events, client: client.clone(), filters, sender, ready: Some(ready), last: None };
+    let client_of_driver = client.clone();
+    let driver =
+        Driver { events, way, client: client_of_driver, filters, sender, ready: Some(ready), last: None };
     let (report, mut last_error) = tokio::sync::watch::channel("no answer".to_owned());
     let task = tokio::spawn(driver.run(report));
     match tokio::time::timeout(options.patience, &mut subscribed).await {
@@ -76,8 +74,43 @@ fn filters(group: Option<&str>) -> Result<Vec<Filter>, SubscribeError> {
     Ok(filters)
 }
 
+/// How to reach the broker.
+struct Way {
+    client_id: String,
+    address: Address,
+    tls: Option<BrokerTls>,
+}
+
+impl Way {
+    /// What the client is told, with TLS through a tunnel.
+    fn options(&self, tunnel: Option<&Tunnel>) -> MqttOptions {
+        let host = tunnel.map_or(self.address.host.as_str(), Tunnel::name);
+        let mut mqtt = MqttOptions::new(&self.client_id, host, self.address.port);
+        if self.tls.is_some() {
+            // The port is not looked at with a Unix socket.
+            mqtt.set_transport(Transport::unix());
+        }
+        let mut properties = ConnectProperties::new();
+        properties.session_expiry_interval = Some(SESSION_EXPIRY);
+        properties.receive_maximum = Some(RECEIVE_MAXIMUM);
+        // Far below 4 GiB.
+        properties.max_packet_size = u32::try_from(MAX_PACKET).ok();
+        mqtt.set_connect_properties(properties)
+            .set_clean_start(false)
+            .set_manual_acks(true)
+            .set_keep_alive(Duration::from_secs(15));
+        mqtt
+    }
+
+    async fn tunnel(&self) -> Result<Option<Tunnel>, TunnelError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        Tunnel::open(tls.suites, &tls.attempts, &self.address.host, self.address.port).await.map(Some)
+    }
+}
+
 struct Driver {
     events: EventLoop,
+    way: Way,
     client: AsyncClient,
     filters: Vec<Filter>,
     sender: mpsc::Sender<Incoming>,
@@ -89,26 +122,47 @@ impl Driver {
     async fn run(mut self, report: tokio::sync::watch::Sender<String>) {
         let mut pause = PAUSES.0;
         loop {
+            let reason = match self.way.tunnel().await {
+                Ok(tunnel) => {
+                    if let Some(tunnel) = &tunnel {
+                        self.events.options = self.way.options(Some(tunnel));
+                    }
+                    match self.session(&mut pause, &report).await {
+                        Some(reason) => reason,
+                        None => return,
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            report.send_replace(reason.clone());
+            // Told once per reason, and only where there is room: the caller may be busy.
+            if self.ready.is_none() && self.last.as_ref() != Some(&reason) {
+                let _ = self.sender.try_send(Incoming::Disconnected(reason.clone()));
+                self.last = Some(reason);
+            }
+            if self.sender.is_closed() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// One connection, and why it broke; `None` when nobody wants another.
+    async fn session(
+        &mut self,
+        pause: &mut Duration,
+        report: &tokio::sync::watch::Sender<String>,
+    ) -> Option<String> {
+        loop {
             match self.events.poll().await {
                 Ok(Event::Incoming(packet)) => {
-                    pause = PAUSES.0;
-                    if self.handle_packet(packet, &report).is_none() {
-                        return;
-                    }
+                    *pause = PAUSES.0;
+                    self.handle_packet(packet, report)?;
                 }
-                Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => return,
+                Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => return None,
                 Ok(Event::Outgoing(_)) => {}
-                Err(error) => {
-                    let reason = error.to_string();
-                    report.send_replace(reason.clone());
-                    // Told once per reason, and only where there is room: the caller may be busy.
-                    if self.ready.is_none() && self.last.as_ref() != Some(&reason) {
-                        let _ = self.sender.try_send(Incoming::Disconnected(reason.clone()));
-                        self.last = Some(reason);
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
-                }
+                Err(error) => return Some(error.to_string()),
             }
         }
     }

@@ -1,56 +1,44 @@
-//! From a topic and a payload to a message. No socket and no clock.
+//! From a topic and a payload to messages. No socket and no clock.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ota::stage::StageEvent;
-use telemetry::topics::{Stream, Topic, VinSegment};
-use telemetry::{Decoded, Decoder};
+use telemetry::topics::{Topic, VinSegment};
 
-use super::seen::Seen;
+use super::spool::{Given, Spool, Store};
 use super::{Message, ReceivedWindow};
-
-/// Streams whose dictionaries are kept; each may take a few megabytes at the very most.
-const MAX_STREAMS: usize = 1024;
-
-/// Boots whose events are told apart.
-const MAX_BOOTS: usize = 4096;
+use crate::fsio::FileError;
 
 /// Largest event, presence or alert, in bytes.
 const MAX_JSON: usize = 64 * 1024;
 
-/// A vehicle is not asked for a keyframe of the same stream more often than this.
-const REBIRTH_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest name of a life in an event, in bytes.
+const MAX_BOOT: usize = 128;
 
-type StreamKey = (VinSegment, Stream);
-
-/// Turns publishes into messages; [`Receiver::handle_publish`], then drain [`Receiver::poll_request`].
+/// Turns publishes into messages: after each [`Receiver::handle_publish`], and at [`Receiver::next_wakeup`], drain
+/// [`Receiver::poll_message`] and [`Receiver::poll_request`].
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    events: Seen<(String, String)>,
-    decoders: HashMap<StreamKey, Followed>,
-    /// In the order in which streams appeared; the oldest is forgotten first.
-    order: VecDeque<StreamKey>,
+    spool: Spool,
+    /// The event given out last, to be remembered once the caller asks for more.
+    event: Option<(VinSegment, String, u64)>,
     request: Option<(String, String)>,
 }
 
-#[derive(Debug, Default)]
-struct Followed {
-    decoder: Decoder,
-    asked: Option<Instant>,
-}
-
-impl Default for Receiver {
-    fn default() -> Self {
-        Self { events: Seen::new(MAX_BOOTS), decoders: HashMap::new(), order: VecDeque::new(), request: None }
-    }
-}
-
 impl Receiver {
-    /// Takes one publish; `None` for what was seen before or is not for us.
-    pub(crate) fn handle_publish(&mut self, topic: &str, payload: &[u8], now: Instant) -> Option<Message> {
+    pub(crate) fn new(store: Store, grace: Duration) -> Result<Self, FileError> {
+        Ok(Self { spool: Spool::new(store, grace)?, event: None, request: None })
+    }
+
+    /// Takes one publish. Telemetry comes out of [`Receiver::poll_message`], anything else at once; `None` also for what
+    /// was seen before or is not for us. With an error nothing was taken in: the broker must keep the message.
+    pub(crate) fn handle_publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<Option<Message>, FileError> {
         let refused =
-            |reason: String| Some(Message::Refused { topic: topic.chars().take(200).collect(), reason });
+            |reason: String| Ok(Some(Message::Refused { topic: topic.chars().take(200).collect(), reason }));
         let (vin, parsed) = match Topic::parse(topic) {
             Ok(parsed) => parsed,
             Err(error) => return refused(error.to_string()),
@@ -60,13 +48,40 @@ impl Receiver {
         }
         let text = || String::from_utf8_lossy(payload).into_owned();
         match parsed {
-            Topic::OtaEvent => self.handle_event(&vin, payload).unwrap_or_else(refused),
-            Topic::Telemetry(stream) => self.handle_block(vin, stream, payload, now).unwrap_or_else(refused),
-            Topic::Presence => Some(Message::Presence { vin: vin.to_string(), payload: text() }),
-            Topic::Alert => Some(Message::Alert { vin: vin.to_string(), payload: text() }),
+            Topic::OtaEvent => match read_event(&vin, payload) {
+                Ok(event) => self.handle_event(vin, event),
+                Err(reason) => refused(reason),
+            },
+            Topic::Telemetry(stream) => match self.spool.offer(vin, stream, payload)? {
+                Ok(()) => Ok(None),
+                Err(error) => refused(error.to_string()),
+            },
+            Topic::Presence => Ok(Some(Message::Presence { vin: vin.to_string(), payload: text() })),
+            Topic::Alert => Ok(Some(Message::Alert { vin: vin.to_string(), payload: text() })),
             // Ours to send, not to read.
-            Topic::OtaCommand | Topic::TelemetryRebirth => None,
+            Topic::OtaCommand | Topic::TelemetryRebirth => Ok(None),
         }
+    }
+
+    /// The next window, gap or refusal. What was given out before counts as dealt with.
+    pub(crate) fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, FileError> {
+        if let Some((vin, boot, seq)) = self.event.take() {
+            self.spool.remember_event(&vin, &boot, seq)?;
+        }
+        Ok(self.spool.poll(now)?.map(|given| match given {
+            Given::Window { life, header, missed, window } => {
+                let (vin, stream, window) = (life.vin.to_string(), life.stream, *window);
+                Message::Window(Box::new(ReceivedWindow { vin, stream, header, missed, window }))
+            }
+            Given::Refused { life, reason } => {
+                Message::Refused { topic: Topic::Telemetry(life.stream).of(&life.vin), reason }
+            }
+            Given::Gap { life } => {
+                let request = (Topic::TelemetryRebirth.of(&life.vin), life.stream.to_string());
+                self.request = Some(request);
+                Message::Gap { vin: life.vin.to_string(), stream: life.stream }
+            }
+        }))
     }
 
     /// A request to publish: topic and payload.
@@ -74,51 +89,29 @@ impl Receiver {
         self.request.take()
     }
 
-    fn handle_event(&mut self, vin: &VinSegment, payload: &[u8]) -> Result<Option<Message>, String> {
-        let event: StageEvent = serde_json::from_slice(payload).map_err(|it| it.to_string())?;
-        if event.vin.as_str() != vin.as_str() {
-            return Err(format!("the event is signed {}, the topic is another vehicle's", event.vin));
-        }
-        let new = self.events.is_new(&(vin.to_string(), event.boot.clone()), event.seq);
-        Ok(new.then(|| Message::Event(Box::new(event))))
+    /// When to poll for messages although nothing came.
+    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+        self.spool.next_wakeup()
     }
 
-    fn handle_block(
-        &mut self,
-        vin: VinSegment,
-        stream: Stream,
-        payload: &[u8],
-        now: Instant,
-    ) -> Result<Option<Message>, String> {
-        let key = (vin, stream);
-        if !self.decoders.contains_key(&key) {
-            if self.order.len() == MAX_STREAMS
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.decoders.remove(&oldest);
-            }
-            self.order.push_back(key.clone());
+    fn handle_event(&mut self, vin: VinSegment, event: StageEvent) -> Result<Option<Message>, FileError> {
+        if !self.spool.is_new_event(&vin, &event.boot, event.seq)? {
+            return Ok(None);
         }
-        let followed = self.decoders.entry(key.clone()).or_default();
-        let (vin, stream) = key;
-        match followed.decoder.decode(payload) {
-            Ok(Decoded::Window { header, missed, window }) => {
-                followed.asked = None;
-                let vin = vin.to_string();
-                Ok(Some(Message::Window(Box::new(ReceivedWindow { vin, stream, header, missed, window }))))
-            }
-            Ok(Decoded::Duplicate { .. }) => Ok(None),
-            Err(error) if error.wants_rebirth() => {
-                if followed.asked.is_some_and(|it| now.saturating_duration_since(it) < REBIRTH_INTERVAL) {
-                    return Ok(None);
-                }
-                followed.asked = Some(now);
-                self.request = Some((Topic::TelemetryRebirth.of(&vin), stream.to_string()));
-                Ok(Some(Message::Gap { vin: vin.to_string(), stream }))
-            }
-            Err(error) => Err(error.to_string()),
-        }
+        self.event = Some((vin, event.boot.clone(), event.seq));
+        Ok(Some(Message::Event(Box::new(event))))
     }
+}
+
+fn read_event(vin: &VinSegment, payload: &[u8]) -> Result<StageEvent, String> {
+    let event: StageEvent = serde_json::from_slice(payload).map_err(|it| it.to_string())?;
+    if event.vin.as_str() != vin.as_str() {
+        return Err(format!("the event is signed {}, the topic is another vehicle's", event.vin));
+    }
+    if event.boot.len() > MAX_BOOT {
+        return Err(format!("a boot of {} bytes, at most {MAX_BOOT} are read", event.boot.len()));
+    }
+    Ok(event)
 }
 
 #[cfg(test)]
@@ -126,6 +119,7 @@ mod tests {
     use telemetry::{BootId, Encoder, Frame, SchedulingClass, StreamId, ThreadInfo, WindowBuilder};
 
     use super::*;
+    use crate::subscribe::spool::REBIRTH_INTERVAL;
 
     const VIN: &str = "WVWZZZ1JZXW000001";
 
@@ -151,25 +145,32 @@ mod tests {
 
     #[test]
     fn an_event_delivered_twice_is_given_once_and_a_foreign_one_is_refused() {
-        let (mut receiver, now) = (Receiver::default(), Instant::now());
+        let mut receiver = Receiver::new(Store::memory(), Duration::ZERO).unwrap();
+        let mut give = |topic: &str, payload: &[u8]| {
+            let message = receiver.handle_publish(topic, payload).unwrap();
+            assert!(receiver.poll_message(Instant::now()).unwrap().is_none());
+            message
+        };
         let topic = format!("v1/{VIN}/ota/event");
-        assert!(matches!(receiver.handle_publish(&topic, &event(0), now), Some(Message::Event(_))));
-        assert!(receiver.handle_publish(&topic, &event(0), now).is_none());
-        assert!(matches!(receiver.handle_publish(&topic, &event(1), now), Some(Message::Event(_))));
-        let foreign = receiver.handle_publish("v1/WVWZZZ1JZXW000002/ota/event", &event(2), now);
+        assert!(matches!(give(&topic, &event(0)), Some(Message::Event(_))));
+        assert!(give(&topic, &event(0)).is_none());
+        assert!(matches!(give(&topic, &event(1)), Some(Message::Event(_))));
+        let foreign = give("v1/WVWZZZ1JZXW000002/ota/event", &event(2));
         assert!(matches!(foreign, Some(Message::Refused { .. })));
-        assert!(matches!(receiver.handle_publish(&topic, b"{", now), Some(Message::Refused { .. })));
+        assert!(matches!(give(&topic, b"{"), Some(Message::Refused { .. })));
         let long = vec![b' '; MAX_JSON + 1];
-        assert!(matches!(receiver.handle_publish(&topic, &long, now), Some(Message::Refused { .. })));
+        assert!(matches!(give(&topic, &long), Some(Message::Refused { .. })));
     }
 
     #[test]
     fn a_gap_asks_for_a_rebirth_once_per_interval() {
-        let (mut receiver, start) = (Receiver::default(), Instant::now());
+        let (mut receiver, start) = (Receiver::new(Store::memory(), Duration::ZERO).unwrap(), Instant::now());
         let topic = format!("v1/{VIN}/telemetry/profile");
         let blocks = blocks(5);
         let mut give = |index: usize, at: Duration| {
-            let message = receiver.handle_publish(&topic, &blocks[index], start + at);
+            assert!(receiver.handle_publish(&topic, &blocks[index]).unwrap().is_none());
+            let message = receiver.poll_message(start + at).unwrap();
+            assert!(receiver.poll_message(start + at).unwrap().is_none());
             (message, receiver.poll_request())
         };
         assert!(matches!(give(0, Duration::ZERO), (Some(Message::Window(_)), None)));

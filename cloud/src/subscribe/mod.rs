@@ -1,15 +1,19 @@
 //! What vehicles say, from any MQTT 5 broker: stage events, telemetry, presence, alerts, as typed messages.
 //!
-//! Delivery is at least once up to the caller: a message is acknowledged to the broker only when the next one is
-//! asked for. What the broker delivers twice is dropped by (vin, boot, stream, seq).
+//! Delivery is at least once up to the caller: a message is settled only when the next one is asked for. What comes
+//! twice is dropped by (vin, boot, stream, seq). Members of a group share a spool directory: blocks of one stream reach
+//! different members, and none of them alone could read it.
 
 mod address;
 mod connection;
 mod decode;
 mod output;
 mod seen;
+mod spool;
+mod tls;
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ota::stage::StageEvent;
 use rumqttc::v5::AsyncClient;
@@ -20,9 +24,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use address::AddressError;
-pub use output::Output;
+pub use output::{Format, Output};
+pub use tls::{BrokerTlsError, TlsFiles};
 
 use decode::Receiver;
+use spool::Store;
+
+use crate::fsio::FileError;
 
 /// Messages that may wait between the connection and the caller. The broker keeps the rest.
 pub(crate) const QUEUE: usize = 1024;
@@ -30,12 +38,20 @@ pub(crate) const QUEUE: usize = 1024;
 /// Where to listen, and as whom.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `mqtt://host[:port]`.
+    /// `mqtt://host[:port]`, or `mqtts://host[:port]` for TLS.
     pub url: String,
+    /// Whom to trust and what to show; needed for `mqtts`.
+    pub tls: Option<TlsFiles>,
     /// Names the session on the broker: what arrives while we are away waits for the same name.
     pub client_id: String,
     /// Members of one group share the messages between them; `None` gets all.
     pub group: Option<String>,
+    /// Where blocks are kept until they are read, over restarts and for all members of a group, which have to name the
+    /// same directory. `None`: in memory.
+    pub spool: Option<PathBuf>,
+    /// How long a block may be missing before the vehicle is asked for a keyframe. In a group it may be with another
+    /// member meanwhile: 3 s there unless set, nothing otherwise.
+    pub grace: Option<Duration>,
     /// How long to wait for the first subscription. Defaults to 10 s.
     pub patience: Duration,
 }
@@ -45,8 +61,11 @@ impl Options {
     pub fn new(url: &str, client_id: &str) -> Self {
         Self {
             url: url.to_owned(),
+            tls: None,
             client_id: client_id.to_owned(),
             group: None,
+            spool: None,
+            grace: None,
             patience: Duration::from_secs(10),
         }
     }
@@ -58,6 +77,15 @@ pub enum SubscribeError {
     /// The caller's fault: not a broker's address.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// The caller's fault: TLS cannot be set up as told.
+    #[error(transparent)]
+    Tls(#[from] BrokerTlsError),
+    /// The caller's fault: members without a common spool could read nothing.
+    #[error("the members of group {0:?} need a common directory for blocks (--spool)")]
+    GroupWithoutSpool(String),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] FileError),
     /// The caller's fault: not a group's name.
     #[error("group {group:?} cannot be shared: {source}")]
     Group {
@@ -114,6 +142,11 @@ pub enum Message {
         /// The stream.
         stream: Stream,
     },
+    /// The spool cannot be read or written: what came stays with the broker. Nothing more will come.
+    Failed {
+        /// Which file, and what the system said.
+        reason: String,
+    },
     /// The connection to the broker broke; it is being made again.
     Disconnected {
         /// Why.
@@ -151,7 +184,13 @@ pub struct Subscriber {
     connection: JoinHandle<()>,
     receiver: Receiver,
     unacknowledged: Option<Box<Publish>>,
+    /// Fetched, and not handed over because the future was dropped.
+    pending: Option<Message>,
+    failed: bool,
 }
+
+/// How long a block of a group's may be missing before the vehicle is asked.
+const GROUP_GRACE: Duration = Duration::from_secs(3);
 
 impl Subscriber {
     /// Connects and subscribes; returns once the broker has confirmed. Broken connections are made again, for as long
@@ -160,37 +199,82 @@ impl Subscriber {
     /// # Errors
     /// [`SubscribeError`], after [`Options::patience`] at the latest.
     pub async fn connect(options: Options) -> Result<Self, SubscribeError> {
+        let grace = if options.group.is_some() { GROUP_GRACE } else { Duration::ZERO };
+        let store = match (&options.spool, &options.group) {
+            (Some(path), _) => Store::directory(path)?,
+            (None, Some(group)) => return Err(SubscribeError::GroupWithoutSpool(group.clone())),
+            (None, None) => Store::memory(),
+        };
+        let receiver = Receiver::new(store, options.grace.unwrap_or(grace))?;
         let (client, incoming, connection) = connection::open(&options).await?;
-        Ok(Self { client, incoming, connection, receiver: Receiver::default(), unacknowledged: None })
+        Ok(Self {
+            client,
+            incoming,
+            connection,
+            receiver,
+            unacknowledged: None,
+            pending: None,
+            failed: false,
+        })
     }
 
-    /// The next message; `None` when the connection's task has ended. Asking for it acknowledges the one before.
+    /// The next message; `None` when the connection's task has ended. Asking for it settles the one before.
     ///
     /// Dropping the future loses no message.
     pub async fn recv(&mut self) -> Option<Message> {
+        if self.failed {
+            return None;
+        }
+        match self.next().await {
+            Ok(message) => message,
+            Err(error) => {
+                // Not acknowledged: the broker gives it to whoever comes next.
+                self.unacknowledged = None;
+                self.failed = true;
+                Some(Message::Failed { reason: error.to_string() })
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Message>, FileError> {
         loop {
+            if self.pending.is_none() {
+                self.pending = self.receiver.poll_message(Instant::now())?;
+            }
             self.acknowledge().await;
-            let publish = match self.incoming.recv().await? {
-                Incoming::Disconnected(reason) => return Some(Message::Disconnected { reason }),
-                Incoming::Publish(publish) => publish,
-            };
-            let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-            let decoded = self.receiver.handle_publish(&topic, &publish.payload, std::time::Instant::now());
-            self.unacknowledged = Some(publish);
             if let Some((topic, payload)) = self.receiver.poll_request() {
                 // Never waits: a request that finds the queue full is made again with the next gap.
                 let qos = rumqttc::v5::mqttbytes::QoS::AtLeastOnce;
                 let _ = self.client.try_publish(topic, qos, false, payload);
             }
-            if decoded.is_some() {
-                return decoded;
+            if let Some(message) = self.pending.take() {
+                return Ok(Some(message));
+            }
+            let wakeup = self.receiver.next_wakeup();
+            let incoming = tokio::select! {
+                incoming = self.incoming.recv() => incoming,
+                () = until(wakeup) => continue,
+            };
+            let publish = match incoming {
+                None => return Ok(None),
+                Some(Incoming::Disconnected(reason)) => return Ok(Some(Message::Disconnected { reason })),
+                Some(Incoming::Publish(publish)) => publish,
+            };
+            let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+            let message = self.receiver.handle_publish(&topic, &publish.payload)?;
+            self.unacknowledged = Some(publish);
+            if message.is_some() {
+                return Ok(message);
             }
         }
     }
 
     /// Acknowledges the last message and says good-bye to the broker.
     pub async fn close(mut self) {
-        self.acknowledge().await;
+        // Settles the last message; what else lies in the spool is for the next process.
+        if !self.failed && self.pending.is_none() && self.receiver.poll_message(Instant::now()).is_ok() {
+            self.acknowledge().await;
+        }
         let _ = self.client.disconnect().await;
         // The connection's task sees the good-bye off; a broker that does not let go is left after a second.
         let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.connection).await;
@@ -201,6 +285,13 @@ impl Subscriber {
             let _ = self.client.ack(publish).await;
             self.unacknowledged = None;
         }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -55,6 +55,30 @@ impl<K: Clone + Eq + Hash> Seen<K> {
     }
 }
 
+impl Seen<String> {
+    /// One line for each stream, in the order in which they appeared.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let lines = self.order.iter().filter_map(|it| Some((it, self.windows.get(it)?)));
+        let lines: Vec<_> =
+            lines.map(|(it, window)| (it, window.highest, format!("{:x}", window.came))).collect();
+        // Texts and numbers: it cannot fail.
+        serde_json::to_vec(&lines).unwrap_or_default()
+    }
+
+    /// Reads what [`Seen::to_bytes`] wrote; nothing was seen where it is something else.
+    pub(crate) fn from_bytes(bytes: &[u8], capacity: usize) -> Self {
+        let mut seen = Self::new(capacity);
+        let lines: Vec<(String, u64, String)> = serde_json::from_slice(bytes).unwrap_or_default();
+        for (stream, highest, came) in lines.into_iter().take(seen.capacity) {
+            let Ok(came) = u128::from_str_radix(&came, 16) else { continue };
+            if seen.windows.insert(stream.clone(), Window { highest, came }).is_none() {
+                seen.order.push_back(stream);
+            }
+        }
+        seen
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -83,6 +107,16 @@ mod tests {
         assert!(seen.is_new(&3, 0));
         assert!(!seen.is_new(&2, 0));
         assert!(seen.is_new(&1, 0), "stream 1 should have been forgotten");
+    }
+
+    #[test]
+    fn what_was_seen_survives_being_written_down() {
+        let mut seen = Seen::new(2);
+        assert!(seen.is_new(&"a".to_owned(), 5) && seen.is_new(&"b".to_owned(), u64::MAX));
+        let mut again = Seen::from_bytes(&seen.to_bytes(), 2);
+        assert!(!again.is_new(&"a".to_owned(), 5) && !again.is_new(&"b".to_owned(), u64::MAX));
+        assert!(again.is_new(&"a".to_owned(), 4));
+        assert!(Seen::from_bytes(b"[[\"a\",1]]", 2).is_new(&"a".to_owned(), 1));
     }
 
     proptest! {
