@@ -41,6 +41,9 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 test-peers: ## ISO-TP against python can-isotp, installed from PyPI into the user's cache
 	@scripts/test-peers
 
+test-report: ## Report pages in headless Chromium: tabs, search, zoom, comparison, keys, contrast; screenshots in target/report
+	@scripts/test-report
+
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 

@@ -28,10 +28,13 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Listen to vehicles and write what they say to files
     Subscribe(SubscribeArgs),
-    /// Make one HTML page from summary.json, events.jsonl and profile.folded in a directory
+    /// Make one HTML page from what `subscribe`, a campaign's run or the demo left in a directory
     Report {
         /// The directory; report.html is written there
         dir: PathBuf,
+        /// Show this vehicle only
+        #[arg(long, value_name = "VIN")]
+        vehicle: Option<String>,
     },
     /// Print shell completions
     Completions {

@@ -46,6 +46,43 @@ pub(crate) fn duration(milliseconds: u64) -> String {
     }
 }
 
+/// Nanoseconds: `250 ns`, `1.05 ms`, `3.45 s`, `2 min 05 s`.
+pub(crate) fn nanoseconds(nanoseconds: u64) -> String {
+    let value = precise(nanoseconds);
+    match nanoseconds {
+        0..1000 => format!("{nanoseconds} ns"),
+        1000..1_000_000 => format!("{} µs", three_digits(value / 1e3)),
+        1_000_000..1_000_000_000 => format!("{} ms", three_digits(value / 1e6)),
+        1_000_000_000..60_000_000_000 => format!("{} s", three_digits(value / 1e9)),
+        _ => duration(nanoseconds / 1_000_000),
+    }
+}
+
+/// The time of day, UTC, of milliseconds since 1970.
+pub(crate) fn clock(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A metric's value in the unit that its name ends with.
+pub(crate) fn metric(name: &str, value: i64) -> String {
+    let size = value.unsigned_abs();
+    let text = if name.ends_with("_bytes") {
+        bytes(size)
+    } else if name.ends_with("_ppm") {
+        share(precise(size) / 1e6)
+    } else if name.ends_with("_ms") {
+        duration(size)
+    } else if name.ends_with("_us") {
+        nanoseconds(size.saturating_mul(1000))
+    } else if name.ends_with("_ns") {
+        nanoseconds(size)
+    } else {
+        count(size)
+    };
+    if value < 0 { format!("−{text}") } else { text }
+}
+
 /// A share, 0 to 1, in per cent.
 pub(crate) fn share(share: f64) -> String {
     format!("{} %", three_digits(100.0 * if share.is_finite() { share } else { 0.0 }))
@@ -96,6 +133,15 @@ mod tests {
         assert_eq!(
             (rate(f64::NAN), rate(999.0), rate(128_400.0)),
             ("–".into(), "999 B/s".into(), "128 kB/s".into())
+        );
+        assert_eq!(
+            (nanoseconds(999), nanoseconds(1000), nanoseconds(1_250_000), nanoseconds(60_000_000_000)),
+            ("999 ns".into(), "1.00 µs".into(), "1.25 ms".into(), "1 min 00 s".into())
+        );
+        assert_eq!(clock(1_772_366_400_000 + 3_661_000), "13:01:01");
+        assert_eq!(
+            (metric("a_bytes", -2048), metric("b_ppm", 250_000), metric("frames", 1000)),
+            ("−2.00 KiB".into(), "25.0 %".into(), "1\u{2009}000".into())
         );
         assert_eq!((bit_rate(500_000), bit_rate(2_000_000)), ("500 kbit/s".into(), "2 Mbit/s".into()));
         assert_eq!((share(0.6543), share(1.0)), ("65.4 %".into(), "100 %".into()));

@@ -43,6 +43,12 @@ impl Html {
         self.markup(open).text(text).markup(close)
     }
 
+    /// Adds JSON to a script element, which must hold no `<`: texts in it are escaped already.
+    pub(crate) fn json(&mut self, json: &str) -> &mut Self {
+        self.0.push_str(&json.replace('<', "\\u003c"));
+        self
+    }
+
     /// The page.
     pub(crate) fn finish(self) -> String {
         self.0

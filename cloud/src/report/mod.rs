@@ -1,5 +1,6 @@
-//! One self-contained HTML page about one campaign: no script, nothing loaded from elsewhere, light and dark, fit for
-//! print.
+//! One self-contained HTML page: campaigns as waterfalls, profiles as flame graphs, block input and output as heat maps,
+//! metrics as lines. Nothing is loaded from elsewhere; the one script is its own, and without it all but the flame graphs
+//! is there. Light and dark, fit for print.
 
 mod flame;
 mod format;
@@ -7,7 +8,9 @@ mod html;
 mod page;
 mod spans;
 mod style;
+mod style_telemetry;
 mod summary;
+mod telemetry;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,6 +22,7 @@ pub use page::render;
 pub use summary::{BusSummary, EcuSummary, StageSpan, Summary, Totals, Verdict};
 
 use crate::fsio::{self, Access, FileError};
+use telemetry::Telemetry;
 
 /// Events that one page shows at most; the earliest ones are taken.
 const MAX_EVENTS: usize = 100_000;
@@ -34,7 +38,7 @@ const MAX_SUMMARY: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file is missing or unreadable.
-    #[error("{0} (a report is made from the directory that a demo or a campaign run wrote)")]
+    #[error("{0} (a report is made from the directory that `subscribe`, a demo or a campaign run wrote)")]
     File(#[from] FileError),
     /// `summary.json` is not one.
     #[error("{}: {source}", path.display())]
@@ -57,15 +61,17 @@ pub struct Material {
     pub unreadable_events: u64,
     /// CPU samples as folded stacks: frames from the outside in, separated by `;`, a space, nanoseconds. May be empty.
     pub folded: String,
+    /// Profiles, metrics, block input and output; may be empty.
+    telemetry: Telemetry,
 }
 
-/// Reads `summary.json` and, where they are, `events.jsonl` and `profile.folded` from `dir`; writes `report.html`
-/// beside them and returns its path.
+/// Reads what a campaign's run (`summary.json`) and a subscriber ([`Output`](crate::subscribe::Output)) left in `dir`, of
+/// one vehicle only where one is named; writes `report.html` beside it and returns its path.
 ///
 /// # Errors
 /// [`ReportError`] names the file.
-pub fn write(dir: &Path) -> Result<PathBuf, ReportError> {
-    let page = render(&read(dir)?);
+pub fn write(dir: &Path, vehicle: Option<&str>) -> Result<PathBuf, ReportError> {
+    let page = render(&read(dir, vehicle)?);
     let path = dir.join("report.html");
     fsio::write_atomically(&path, page.as_bytes(), Access::Public)?;
     Ok(path)
@@ -74,15 +80,22 @@ pub fn write(dir: &Path) -> Result<PathBuf, ReportError> {
 /// Reads what [`write()`] needs.
 ///
 /// # Errors
-/// [`ReportError`] names the file.
-pub fn read(dir: &Path) -> Result<Material, ReportError> {
+/// [`ReportError`] names the file; also when none of the files is there.
+pub fn read(dir: &Path, vehicle: Option<&str>) -> Result<Material, ReportError> {
     let path = dir.join("summary.json");
-    let text = read_text(&path, MAX_SUMMARY)?
-        .ok_or_else(|| FileError::new("read", &path)(io::ErrorKind::NotFound.into()))?;
-    let summary = serde_json::from_str(&text).map_err(|source| ReportError::Summary { path, source })?;
-    let (events, unreadable_events) = read_events(&dir.join("events.jsonl"))?;
+    let text = read_text(&path, MAX_SUMMARY)?;
+    let (mut events, unreadable_events) = read_events(&dir.join("events.jsonl"))?;
+    events.retain(|it| vehicle.is_none_or(|vehicle| it.vin.as_str() == vehicle));
+    let telemetry = Telemetry::read(dir, vehicle)?;
+    let summary = match text {
+        Some(text) => serde_json::from_str(&text).map_err(|source| ReportError::Summary { path, source })?,
+        None if events.is_empty() && telemetry.is_empty() => {
+            return Err(FileError::new("read", &path)(io::ErrorKind::NotFound.into()).into());
+        }
+        None => Summary::default(),
+    };
     let folded = read_text(&dir.join("profile.folded"), MAX_PROFILE)?.unwrap_or_default();
-    Ok(Material { summary, events, unreadable_events, folded })
+    Ok(Material { summary, events, unreadable_events, folded, telemetry })
 }
 
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>, FileError> {

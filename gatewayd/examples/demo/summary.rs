@@ -128,7 +128,7 @@ pub(crate) fn write(
         .map_err(Failure::of("summary.json"))?;
     fsio::write_atomically(&dir.join("summary.json"), &text, Access::Public)
         .map_err(Failure::of("summary.json"))?;
-    report::write(dir).map_err(Failure::of("the report"))
+    report::write(dir, None).map_err(Failure::of("the report"))
 }
 
 fn summary(state: &State, monitor: &Monitor, judged: &[Judged], fetched: u64) -> Summary {

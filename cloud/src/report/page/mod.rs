@@ -1,7 +1,11 @@
 //! The page itself, from top to bottom.
 
+mod campaigns;
 mod cpu;
 mod ecus;
+mod heat;
+mod metrics;
+mod profiles;
 mod timeline;
 
 use ota::uptane::UtcTime;
@@ -10,36 +14,110 @@ use super::Material;
 use super::flame::flame;
 use super::format;
 use super::html::Html;
-use super::spans::waterfall;
 use super::style::STYLE;
+use super::style_telemetry;
 use super::summary::{BusSummary, EcuSummary, Summary, Verdict};
 
-/// Makes the page. Whatever stands in the material, the page loads nothing and runs nothing.
+/// Makes the page. Whatever stands in the material, the page loads nothing and runs nothing but its own script.
 pub fn render(material: &Material) -> String {
     let summary = &material.summary;
+    let telemetry = &material.telemetry;
+    let scripts = !telemetry.profiles.trees.is_empty();
     let mut html = Html::default();
     html.markup("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n")
         // A second lock on the door that escaping already keeps shut.
-        .markup("<meta http-equiv=\"Content-Security-Policy\" ")
-        .markup("content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n")
+        .markup("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; ");
+    if scripts {
+        html.element("script-src 'sha256-", &script_hash(), "'; ");
+    }
+    html.markup("style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n")
         .markup("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>")
-        .text(&format!("{} on {}", or_dash(&summary.campaign), or_dash(&summary.vehicle)))
+        .text(&title(material))
         .markup("</title>\n<style>")
         .markup(STYLE)
+        .markup(style_telemetry::STYLE)
         .markup("</style></head>\n<body><main>\n");
-    header(&mut html, summary);
-    tiles(&mut html, summary);
+    header(&mut html, material);
+    if *summary != Summary::default() || telemetry.is_empty() {
+        tiles(&mut html, summary);
+    }
     alarms(&mut html, summary);
-    timeline::timeline(&mut html, summary, &waterfall(summary, &material.events));
+    campaigns::campaigns(&mut html, summary, &material.events);
     ecus::ecus(&mut html, &summary.ecus);
     buses(&mut html, &summary.buses);
+    profiles::profiles(&mut html, &telemetry.profiles);
+    if scripts {
+        html.markup("<noscript>");
+    }
     cpu::cpu(&mut html, &flame(&material.folded));
+    if scripts {
+        html.markup("</noscript>\n");
+    }
+    heat::heat(&mut html, &telemetry.heat);
+    metrics::metrics(&mut html, &telemetry.lines);
     footer(&mut html, material);
-    html.markup("</main></body></html>\n");
+    html.markup("</main>");
+    if scripts {
+        html.markup("<script>").markup(profiles::SCRIPT).markup("</script>");
+    }
+    html.markup("</body></html>\n");
     html.finish()
 }
 
-fn header(html: &mut Html, summary: &Summary) {
+/// What names the page's own script, and no other.
+fn script_hash() -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(profiles::SCRIPT))
+}
+
+/// The times at the ends and in the middle of a drawing's lower edge.
+fn time_axis(html: &mut Html, left: f64, right: f64, height: f64, start_ms: u64, end_ms: u64) {
+    html.markup("<line class=\"axis-line\" x1=\"")
+        .number(left)
+        .markup("\" x2=\"")
+        .number(right)
+        .markup("\" y1=\"");
+    html.number(height).markup("\" y2=\"").number(height).markup("\"/>");
+    let middle = start_ms.midpoint(end_ms);
+    for (anchor, x, at) in
+        [("start", left, start_ms), ("middle", f64::midpoint(left, right), middle), ("end", right, end_ms)]
+    {
+        html.markup("<text text-anchor=\"").markup(anchor).markup("\" x=\"").number(x).markup("\" y=\"");
+        html.number(height + 16.0).element("\">", &format::clock(at), "</text>");
+    }
+    html.markup("\n");
+}
+
+fn title(material: &Material) -> String {
+    let summary = &material.summary;
+    if *summary == Summary::default() && !material.telemetry.is_empty() {
+        return "Telemetry".to_owned();
+    }
+    format!("{} on {}", or_dash(&summary.campaign), or_dash(&summary.vehicle))
+}
+
+fn header(html: &mut Html, material: &Material) {
+    let summary = &material.summary;
+    if *summary == Summary::default() && !material.telemetry.is_empty() {
+        let profiles = &material.telemetry.profiles;
+        html.markup("<header><div class=\"eyebrow\">gatewayd telemetry report</div><h1>");
+        match profiles.vehicles.as_slice() {
+            [one] => html.text(&format!("What {one} reported")),
+            [] => html.text("What vehicles reported"),
+            many => html.text(&format!("What {} vehicles reported", many.len())),
+        };
+        html.markup("</h1><div class=\"facts\">");
+        if let (Some(first), Some(last)) = (profiles.buckets.first(), profiles.buckets.last()) {
+            let day = UtcTime::from_unix(first.at_ms / 1000).to_string();
+            let day = day.split('T').next().unwrap_or_default();
+            let end = format::clock(last.at_ms.saturating_add(profiles.bucket_ms));
+            let when = format!("{day}, {} to {end} UTC", format::clock(first.at_ms));
+            html.element("<span>Profiles of <b>", &when, "</b></span>");
+        }
+        html.markup("</div></header>\n");
+        return;
+    }
     html.element("<header><div class=\"eyebrow\">", "gatewayd campaign report", "</div>").element(
         "<h1>",
         &headline(&summary.ecus),
@@ -164,12 +242,19 @@ fn footer(html: &mut Html, material: &Material) {
         &format!(
             "{} stage events and {} telemetry windows arrived over MQTT.",
             format::count(material.events.len() as u64),
-            format::count(totals.telemetry_windows)
+            format::count(totals.telemetry_windows.max(material.telemetry.profiles.windows))
         ),
         "",
     );
     if material.unreadable_events > 0 {
         html.text(&format!(" {} lines of events.jsonl could not be read.", material.unreadable_events));
+    }
+    let telemetry = &material.telemetry;
+    if telemetry.unreadable > 0 {
+        html.text(&format!(" {} lines of telemetry could not be read.", telemetry.unreadable));
+    }
+    for name in &telemetry.cut {
+        html.text(&format!(" {name} is longer than a page reads: its later part is not shown."));
     }
     html.markup(" Times are the gateway's own clock.</footer>\n");
 }

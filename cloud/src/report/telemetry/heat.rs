@@ -49,7 +49,12 @@ impl Heat {
         for ((_, bucket), count) in &self.counts {
             *by_bucket.entry(*bucket).or_default() += count;
         }
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count"
+        )]
         let wanted = (self.requests as f64 * share).ceil() as u64;
         let mut seen = 0_u64;
         for (bucket, count) in by_bucket {
@@ -83,7 +88,8 @@ pub(crate) fn heat(histograms: &[Histogram]) -> BTreeMap<HeatKey, Heat> {
             operation: it.operation.clone(),
             term: it.term.clone(),
         };
-        let heat = heats.entry(key).or_insert_with(|| Heat { start_ms, column_ms, columns, ..Heat::default() });
+        let heat =
+            heats.entry(key).or_insert_with(|| Heat { start_ms, column_ms, columns, ..Heat::default() });
         heat.sum_ns = heat.sum_ns.saturating_add(it.sum_ns);
         let column = (it.at_ms - start_ms) / column_ms;
         for (bucket, count) in it.buckets.iter().enumerate().take(64).filter(|(_, count)| **count > 0) {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub(crate) use heat::{Heat, HeatKey, Histogram};
 pub(crate) use lines::{Line, LineKey};
-pub(crate) use profile::{DIMENSIONS, Profiles, Tree};
+pub(crate) use profile::{Profiles, Tree};
 
 use crate::fsio::FileError;
 

@@ -14,7 +14,7 @@ const MAX_NODES: usize = 20_000;
 const MAX_DEPTH: usize = 96;
 
 /// The dimensions in the order of the page: slug, title, what the values are.
-pub(crate) const DIMENSIONS: [(&str, &str, &str); 7] = [
+const DIMENSIONS: [(&str, &str, &str); 7] = [
     ("cpu", "CPU", "time on a CPU"),
     ("heap", "Memory: heap", "bytes taken from the allocator"),
     ("pages", "Memory: pages", "bytes of pages handed out by the kernel"),
@@ -102,7 +102,9 @@ impl Profiles {
             // One line for each dimension of a window: its time counts once.
             if covered.insert((window.vin.as_str(), window.at_ms)) {
                 lost = lost.saturating_add(window.lost);
-                if let Some(bucket) = usize::try_from(bucket_of(window)).ok().and_then(|it| buckets.get_mut(it)) {
+                if let Some(bucket) =
+                    usize::try_from(bucket_of(window)).ok().and_then(|it| buckets.get_mut(it))
+                {
                     bucket.covered_ms = bucket.covered_ms.saturating_add(window.duration_ms);
                 }
             }
@@ -215,8 +217,10 @@ impl Tree {
             let sum = sums.entry(*name).or_default();
             *sum = sum.saturating_add(value);
         }
-        let mut top: Vec<_> =
-            sums.into_iter().filter_map(|(name, value)| Some((self.names.get(name)?.as_str(), value))).collect();
+        let mut top: Vec<_> = sums
+            .into_iter()
+            .filter_map(|(name, value)| Some((self.names.get(name)?.as_str(), value)))
+            .collect();
         top.retain(|(_, value)| *value > 0);
         top.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         top.truncate(count);
@@ -276,7 +280,8 @@ mod tests {
         assert!(profiles.buckets.len() <= MAX_BUCKETS);
         assert_eq!(profiles.buckets.iter().map(|it| it.covered_ms).sum::<u64>(), 10_000);
         // A clock that was set by years does not make a bucket for each window in between.
-        let far = Profiles::new(vec![window(0, "cpu", &[("t", 1)]), window(u64::MAX / 2, "cpu", &[("t", 1)])]);
+        let far =
+            Profiles::new(vec![window(0, "cpu", &[("t", 1)]), window(u64::MAX / 2, "cpu", &[("t", 1)])]);
         assert!(far.buckets.len() <= MAX_BUCKETS);
     }
 
