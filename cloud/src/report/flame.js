@@ -65,14 +65,14 @@
     for (let at = 0; at < name.length; at += 1) sum = (Math.imul(sum, 31) + name.charCodeAt(at)) >>> 0;
     return "f" + (sum % 4);
   };
-  // How much more (or less) per second than in the base, in steps: -3 is a quarter or less, 0 about the same.
-  const STEPS = ["a quarter or less", "about half", "a little less", "about the same", "a little more", "about double",
-    "four times or more"];
+  // How much more (or less) per second than in the base, in steps: -3 is a third or less, 0 within a tenth.
+  const STEPS = ["a third or less", "about half", "a little less", "about the same", "a little more", "about double",
+    "three times or more"];
   const change = (now, before) => {
     if (before <= 0) return now > 0 ? 3 : 0;
     if (now <= 0) return -3;
     const log = Math.log2(now / before), size = Math.abs(log);
-    return Math.sign(log) * (size < 0.15 ? 0 : size < 0.6 ? 1 : size < 1.6 ? 2 : 3);
+    return Math.sign(log) * (size < Math.log2(1.1) ? 0 : size < Math.log2(1.5) ? 1 : size < Math.log2(3) ? 2 : 3);
   };
 
   let boxes = [], current = null;

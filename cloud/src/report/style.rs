@@ -8,7 +8,7 @@ pub(crate) const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--page:#12151b;--card:#1a1f28;--ink:#e6eaf1;--soft:#98a3b5;--line:#2b3240;
 --track:#232935;--net:#5aa0e0;--crypto:#a981d6;--bus:#2fb5b0;--ecu:#69ba6d;--other:#7d8899;--back:#e0a63e;--bad:#e86a66;
 --good:#5fc07e;--badbg:#33201f;--badline:#6a3734;--goodbg:#1b2f22;--neutralbg:#232935;
---f0:#b57738;--f1:#a9662e;--f2:#bd8446;--f3:#9d5c2f}}
+--f0:#8a5524;--f1:#7d4a20;--f2:#91602c;--f3:#74421f}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,
 'Noto Sans','DejaVu Sans',sans-serif}

@@ -1,5 +1,6 @@
 //! From a topic and a payload to messages. No socket and no clock.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ota::stage::StageEvent;
@@ -15,10 +16,12 @@ const MAX_JSON: usize = 64 * 1024;
 /// Longest name of a life in an event, in bytes.
 const MAX_BOOT: usize = 128;
 
-/// Turns publishes into messages: after each [`Receiver::handle_publish`], and at [`Receiver::next_wakeup`], drain
-/// [`Receiver::poll_message`] and [`Receiver::poll_request`].
+/// What is behind a [`Subscriber`](super::Subscriber), for those who have an MQTT client of their own: publishes in,
+/// messages out. After each [`Receiver::handle_publish`], and at [`Receiver::next_wakeup`], drain
+/// [`Receiver::poll_message`] and [`Receiver::poll_request`]. Acknowledge a publish to the broker after the next
+/// [`Receiver::poll_message`].
 #[derive(Debug)]
-pub(crate) struct Receiver {
+pub struct Receiver {
     spool: Spool,
     /// The event given out last, to be remembered once the caller asks for more.
     event: Option<(VinSegment, String, u64)>,
@@ -26,17 +29,24 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) fn new(store: Store, grace: Duration) -> Result<Self, FileError> {
+    /// Keeps blocks in `spool`, or in memory; a block that is missing for `grace` is asked for.
+    ///
+    /// # Errors
+    /// The system's, where the spool cannot be read or written.
+    pub fn new(spool: Option<&Path>, grace: Duration) -> Result<Self, FileError> {
+        let store = match spool {
+            Some(path) => Store::directory(path)?,
+            None => Store::memory(),
+        };
         Ok(Self { spool: Spool::new(store, grace)?, event: None, request: None })
     }
 
     /// Takes one publish. Telemetry comes out of [`Receiver::poll_message`], anything else at once; `None` also for what
     /// was seen before or is not for us. With an error nothing was taken in: the broker must keep the message.
-    pub(crate) fn handle_publish(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-    ) -> Result<Option<Message>, FileError> {
+    ///
+    /// # Errors
+    /// The system's, where the spool cannot be read or written.
+    pub fn handle_publish(&mut self, topic: &str, payload: &[u8]) -> Result<Option<Message>, FileError> {
         let refused =
             |reason: String| Ok(Some(Message::Refused { topic: topic.chars().take(200).collect(), reason }));
         let (vin, parsed) = match Topic::parse(topic) {
@@ -64,7 +74,10 @@ impl Receiver {
     }
 
     /// The next window, gap or refusal. What was given out before counts as dealt with.
-    pub(crate) fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, FileError> {
+    ///
+    /// # Errors
+    /// The system's, where the spool cannot be read or written.
+    pub fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, FileError> {
         if let Some((vin, boot, seq)) = self.event.take() {
             self.spool.remember_event(&vin, &boot, seq)?;
         }
@@ -85,12 +98,12 @@ impl Receiver {
     }
 
     /// A request to publish: topic and payload.
-    pub(crate) fn poll_request(&mut self) -> Option<(String, String)> {
+    pub fn poll_request(&mut self) -> Option<(String, String)> {
         self.request.take()
     }
 
     /// When to poll for messages although nothing came.
-    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+    pub fn next_wakeup(&self) -> Option<Instant> {
         self.spool.next_wakeup()
     }
 
@@ -145,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_event_delivered_twice_is_given_once_and_a_foreign_one_is_refused() {
-        let mut receiver = Receiver::new(Store::memory(), Duration::ZERO).unwrap();
+        let mut receiver = Receiver::new(None, Duration::ZERO).unwrap();
         let mut give = |topic: &str, payload: &[u8]| {
             let message = receiver.handle_publish(topic, payload).unwrap();
             assert!(receiver.poll_message(Instant::now()).unwrap().is_none());
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_gap_asks_for_a_rebirth_once_per_interval() {
-        let (mut receiver, start) = (Receiver::new(Store::memory(), Duration::ZERO).unwrap(), Instant::now());
+        let (mut receiver, start) = (Receiver::new(None, Duration::ZERO).unwrap(), Instant::now());
         let topic = format!("v1/{VIN}/telemetry/profile");
         let blocks = blocks(5);
         let mut give = |index: usize, at: Duration| {

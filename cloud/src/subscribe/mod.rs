@@ -24,11 +24,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use address::AddressError;
+pub use decode::Receiver;
 pub use output::{Format, Output};
 pub use tls::{BrokerTlsError, TlsFiles};
-
-use decode::Receiver;
-use spool::Store;
 
 use crate::fsio::FileError;
 
@@ -200,12 +198,10 @@ impl Subscriber {
     /// [`SubscribeError`], after [`Options::patience`] at the latest.
     pub async fn connect(options: Options) -> Result<Self, SubscribeError> {
         let grace = if options.group.is_some() { GROUP_GRACE } else { Duration::ZERO };
-        let store = match (&options.spool, &options.group) {
-            (Some(path), _) => Store::directory(path)?,
-            (None, Some(group)) => return Err(SubscribeError::GroupWithoutSpool(group.clone())),
-            (None, None) => Store::memory(),
-        };
-        let receiver = Receiver::new(store, options.grace.unwrap_or(grace))?;
+        if let (None, Some(group)) = (&options.spool, &options.group) {
+            return Err(SubscribeError::GroupWithoutSpool(group.clone()));
+        }
+        let receiver = Receiver::new(options.spool.as_deref(), options.grace.unwrap_or(grace))?;
         let (client, incoming, connection) = connection::open(&options).await?;
         Ok(Self {
             client,
