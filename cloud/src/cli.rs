@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Serve a directory over HTTP/3 and HTTP/2 to gateways with a certificate (for development)
     Serve(ServeArgs),
     /// Listen to vehicles and write what they say to files
-    Subscribe(SubscribeArgs),
+    Subscribe(Box<SubscribeArgs>),
     /// Make one HTML page from what `subscribe`, a campaign's run or the demo left in a directory
     Report {
         /// The directory; report.html is written there

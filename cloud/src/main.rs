@@ -68,7 +68,7 @@ fn run(command: Command) -> Outcome {
         }
         Command::Publish(PublishCommand::Campaign(args)) => publish_campaign(&args),
         Command::Serve(args) => runtime()?.block_on(serve(args)),
-        Command::Subscribe(args) => runtime()?.block_on(subscribe(args)),
+        Command::Subscribe(args) => runtime()?.block_on(subscribe(*args)),
         Command::Report { dir, vehicle } => {
             println!("{}", report::write(&dir, vehicle.as_deref())?.display());
             Ok(())

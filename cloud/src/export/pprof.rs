@@ -80,11 +80,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
+/// A location: the position of its mapping, its place, its functions and their lines.
+type Location<'a> = (Option<usize>, &'a Place, Vec<(u64, u32)>);
+
 /// Mappings, locations and functions; all are numbered from 1.
 struct Tables<'a> {
     strings: Strings,
     mappings: Vec<(&'a Mapping, u64)>,
-    locations: Vec<(Option<usize>, &'a Place, Vec<(u64, u32)>)>,
+    locations: Vec<Location<'a>>,
     functions: HashMap<(u64, u64), u64>,
     function_order: Vec<(u64, u64)>,
 }
@@ -128,8 +131,7 @@ impl<'a> Tables<'a> {
         for (id, (mapping, limit)) in (1..).zip(&self.mappings) {
             let path = self.strings.number(&mapping.path);
             let build_id = self.strings.number(&hex(mapping.build_id.as_bytes()));
-            let of_mapping =
-                |it: &&(Option<usize>, &Place, Vec<(u64, u32)>)| it.0.is_some_and(|it| it as u64 + 1 == id);
+            let of_mapping = |it: &&Location<'_>| it.0.is_some_and(|it| it as u64 + 1 == id);
             let has_functions = self.locations.iter().filter(of_mapping).any(|it| !it.2.is_empty());
             out.message(MAPPING, |it| {
                 // Addresses are offsets in the file: as if it were mapped from its first byte to address 0.

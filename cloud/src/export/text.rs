@@ -48,7 +48,7 @@ pub fn perf_script(profile: &Profile) -> String {
             profile.unit(),
         );
         for place in profile.stack(entry) {
-            let file = place.mapping.as_ref().map_or("[unknown]".to_owned(), |it| word(&it.path));
+            let file = place.mapping.as_ref().map_or_else(|| "[unknown]".to_owned(), |it| word(&it.path));
             if place.functions.is_empty() {
                 let _ = writeln!(text, "\t{:16x} [unknown] ({file})", place.offset);
             }

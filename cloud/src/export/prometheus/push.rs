@@ -106,7 +106,7 @@ impl Endpoint {
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port: authority.port_u16().unwrap_or(80),
             authority: authority.to_string(),
-            path: uri.path_and_query().map_or("/".to_owned(), ToString::to_string),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
         })
     }
 }

@@ -17,9 +17,12 @@ const BELOW: f64 = 30.0;
 
 const COLOURS: [&str; MAX_VEHICLES] = ["l0", "l1", "l2", "l3", "l4", "l5"];
 
+/// One metric: of each vehicle the times and values, in order.
+type Series = BTreeMap<String, Vec<(u64, i64)>>;
+
 /// Adds the section, unless there is no metric.
 pub(super) fn metrics(html: &mut Html, lines: &BTreeMap<LineKey, Line>) {
-    let mut by_name: BTreeMap<&str, BTreeMap<String, Vec<(u64, i64)>>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, Series> = BTreeMap::new();
     for (key, line) in lines {
         let who = if key.stream.starts_with("ecu/") {
             format!("{} {}", key.vin, key.stream)
@@ -60,13 +63,7 @@ pub(super) fn metrics(html: &mut Html, lines: &BTreeMap<LineKey, Line>) {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a drawing shows a few digits")]
-fn chart(
-    html: &mut Html,
-    name: &str,
-    series: &BTreeMap<String, Vec<(u64, i64)>>,
-    vehicles: &[String],
-    (start, end): (u64, u64),
-) {
+fn chart(html: &mut Html, name: &str, series: &Series, vehicles: &[String], (start, end): (u64, u64)) {
     let values = || vehicles.iter().filter_map(|it| series.get(it)).flatten().map(|it| it.1);
     let (Some(low), Some(high)) = (values().min(), values().max()) else { return };
     let (bottom, top) = scale(low, high);

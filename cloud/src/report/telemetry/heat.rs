@@ -60,7 +60,7 @@ impl Heat {
         for (bucket, count) in by_bucket {
             seen = seen.saturating_add(count);
             if seen >= wanted {
-                return (2_u128 << bucket).min(u128::from(u64::MAX)) as u64;
+                return u64::try_from(2_u128 << bucket).unwrap_or(u64::MAX);
             }
         }
         0

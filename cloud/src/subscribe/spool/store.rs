@@ -150,7 +150,7 @@ impl Store {
 
 /// The hidden name holds the process's number: members of a group may write the same block at the same time.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = path.parent().unwrap_or_else(|| Path::new("."));
     fsio::create_dir(parent)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let hidden = parent.join(format!(".{name}.{}", std::process::id()));
