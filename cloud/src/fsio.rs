@@ -54,6 +54,21 @@ pub fn write_atomically(path: &Path, bytes: &[u8], access: Access) -> Result<(),
     publish_hidden(file, path, path)
 }
 
+/// Writes a file under a hidden name of this process's and renames it: whole or not at all after a crash of the process,
+/// though not after a power cut, and many times faster than [`write_atomically`]. Creates its directory.
+///
+/// # Errors
+/// What the system says, with the file's name.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let parent = path.parent().unwrap_or_else(|| Path::new("."));
+    create_dir(parent)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Others may be writing the same file.
+    let hidden = parent.join(format!(".{name}.{}", std::process::id()));
+    std::fs::write(&hidden, bytes).map_err(FileError::new("write", &hidden))?;
+    std::fs::rename(&hidden, path).map_err(FileError::new("rename to", path))
+}
+
 /// Creates the hidden file that [`publish_hidden`] gives its name to; truncates one that an interrupted run left.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use addr2line::Loader;
 use object::read::elf::{ElfFile32, ElfFile64};
-use object::{Object, ObjectSection, ObjectSegment, SectionKind};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionKind};
 use telemetry::Mapping;
 
 use super::profile::Function;
@@ -30,6 +30,9 @@ const MAX_INLINED: usize = 32;
 const MAX_NAME: usize = 1024;
 
 type Functions = Arc<[Function]>;
+
+/// The path that stands for the kernel: its offsets count from `_stext` (WIRE.md), whatever its file looks like.
+const KERNEL: &str = "[kernel]";
 
 /// Finds names; without a directory it finds none.
 #[derive(Default)]
@@ -53,6 +56,8 @@ pub struct Statistics {
 struct Program {
     loader: Loader,
     segments: Vec<Segment>,
+    /// Of the kernel: where its code begins.
+    stext: Option<u64>,
 }
 
 /// Where a stretch of the file lies in memory.
@@ -90,7 +95,9 @@ impl Symbols {
         if let Some(known) = self.places.get(&(id.to_vec(), offset)) {
             return known.clone();
         }
-        let functions: Functions = self.program(id).map(|it| it.functions(offset)).unwrap_or_default().into();
+        let kernel = &*mapping.path == KERNEL;
+        let functions: Functions =
+            self.program(id).map(|it| it.functions(offset, kernel)).unwrap_or_default().into();
         if functions.is_empty() {
             self.statistics.unnamed += 1;
         } else {
@@ -128,8 +135,13 @@ impl Symbols {
 }
 
 impl Program {
-    fn functions(&self, offset: u64) -> Vec<Function> {
-        let Some(address) = address_of(&self.segments, offset) else { return Vec::new() };
+    fn functions(&self, offset: u64, kernel: bool) -> Vec<Function> {
+        let address = if kernel {
+            self.stext.and_then(|it| it.checked_add(offset))
+        } else {
+            address_of(&self.segments, offset)
+        };
+        let Some(address) = address else { return Vec::new() };
         let mut functions = Vec::new();
         if let Ok(mut frames) = self.loader.find_frames(address) {
             while let Ok(Some(frame)) = frames.next() {
@@ -176,12 +188,14 @@ fn find(dir: &Path, id: &[u8]) -> Option<Program> {
     let loader = images.iter().find_map(|(path, _)| Loader::new(path).ok())?;
     // The program itself says for sure how it is laid out.
     let (_, image) = images.into_iter().max_by_key(|(_, it)| it.has_code)?;
-    Some(Program { loader, segments: image.segments })
+    let stext = image.stext;
+    Some(Program { loader, segments: image.segments, stext })
 }
 
 struct Image {
     has_code: bool,
     segments: Vec<Segment>,
+    stext: Option<u64>,
 }
 
 /// How a file is laid out, if it is an ELF file of this build.
@@ -211,7 +225,8 @@ fn layout<'a>(elf: &impl Object<'a>, id: &[u8]) -> Option<Image> {
     } else {
         assumed(segments.iter().map(|&(_, address, len, align)| (address, len, align)))
     };
-    Some(Image { has_code, segments })
+    let stext = elf.symbols().find(|it| it.name() == Ok("_stext")).map(|it| it.address());
+    Some(Image { has_code, segments, stext })
 }
 
 /// The layout of a program of which only the debug file is there: `objcopy --only-keep-debug` throws the offsets away.
@@ -235,7 +250,6 @@ fn address_of(segments: &[Segment], offset: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use object::ObjectSymbol;
     use telemetry::BuildId;
 
     use super::*;

@@ -18,8 +18,8 @@ const MAX_BOOT: usize = 128;
 
 /// What is behind a [`Subscriber`](super::Subscriber), for those who have an MQTT client of their own: publishes in,
 /// messages out. After each [`Receiver::handle_publish`], and at [`Receiver::next_wakeup`], drain
-/// [`Receiver::poll_message`] and [`Receiver::poll_request`]. Acknowledge a publish to the broker after the next
-/// [`Receiver::poll_message`].
+/// [`Receiver::poll_message`] and [`Receiver::poll_request`]. Acknowledge a publish to the broker when
+/// [`Receiver::poll_message`] has said `None` behind it: only then what it brought is settled.
 #[derive(Debug)]
 pub struct Receiver {
     spool: Spool,

@@ -237,7 +237,10 @@ impl Subscriber {
             if self.pending.is_none() {
                 self.pending = self.receiver.poll_message(Instant::now())?;
             }
-            self.acknowledge().await;
+            if self.pending.is_none() {
+                // All that was given out is settled.
+                self.acknowledge().await;
+            }
             if let Some((topic, payload)) = self.receiver.poll_request() {
                 // Never waits: a request that finds the queue full is made again with the next gap.
                 let qos = rumqttc::v5::mqttbytes::QoS::AtLeastOnce;
@@ -268,7 +271,8 @@ impl Subscriber {
     /// Acknowledges the last message and says good-bye to the broker.
     pub async fn close(mut self) {
         // Settles the last message; what else lies in the spool is for the next process.
-        if !self.failed && self.pending.is_none() && self.receiver.poll_message(Instant::now()).is_ok() {
+        let settled = !self.failed && self.pending.is_none();
+        if settled && matches!(self.receiver.poll_message(Instant::now()), Ok(None)) {
             self.acknowledge().await;
         }
         let _ = self.client.disconnect().await;

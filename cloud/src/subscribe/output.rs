@@ -293,9 +293,7 @@ impl Output {
 
     /// Vehicle and stream are segments of topics: letters, digits, `-` and `_`.
     fn write_file(&self, kind: &str, vin: &str, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-        let dir = self.dir.join(kind).join(vin);
-        fsio::create_dir(&dir)?;
-        fsio::write_atomically(&dir.join(name), bytes, Access::Public)
+        fsio::write_whole(&self.dir.join(kind).join(vin).join(name), bytes)
     }
 }
 

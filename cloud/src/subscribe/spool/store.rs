@@ -44,7 +44,7 @@ impl Store {
             }
             Self::Directory(root) => {
                 let path = root.join(folder).join(name);
-                if path.exists() { Ok(()) } else { replace(&path, bytes) }
+                if path.exists() { Ok(()) } else { fsio::write_whole(&path, bytes) }
             }
         }
     }
@@ -56,7 +56,7 @@ impl Store {
                 folders.entry(folder.to_owned()).or_default().insert(name.to_owned(), bytes.to_vec());
                 Ok(())
             }
-            Self::Directory(root) => replace(&root.join(folder).join(name), bytes),
+            Self::Directory(root) => fsio::write_whole(&root.join(folder).join(name), bytes),
         }
     }
 
@@ -110,7 +110,7 @@ impl Store {
         Ok(names)
     }
 
-    /// The folders right below `folder`; of the root when empty.
+    /// The folders right below `folder` (of the root when empty), the one not written to for longest first.
     pub(crate) fn folders(&self, folder: &str) -> Result<Vec<String>, FileError> {
         match self {
             // Memory is new with its process: nothing was left in it.
@@ -148,16 +148,6 @@ impl Store {
     }
 }
 
-/// The hidden name holds the process's number: members of a group may write the same block at the same time.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let parent = path.parent().unwrap_or_else(|| Path::new("."));
-    fsio::create_dir(parent)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let hidden = parent.join(format!(".{name}.{}", std::process::id()));
-    fs::write(&hidden, bytes).map_err(FileError::new("write", &hidden))?;
-    fs::rename(&hidden, path).map_err(FileError::new("rename to", path))
-}
-
 fn list(path: &Path, wanted: impl Fn(&fs::FileType) -> bool) -> Result<Vec<String>, FileError> {
     let Some(entries) = absent_is_none(fs::read_dir(path)).map_err(FileError::new("list", path))? else {
         return Ok(Vec::new());
@@ -166,10 +156,12 @@ fn list(path: &Path, wanted: impl Fn(&fs::FileType) -> bool) -> Result<Vec<Strin
     for entry in entries {
         let entry = entry.map_err(FileError::new("list", path))?;
         if entry.file_type().is_ok_and(|it| wanted(&it)) {
-            names.extend(entry.file_name().into_string());
+            let modified = entry.metadata().and_then(|it| it.modified()).ok();
+            names.extend(entry.file_name().into_string().map(|name| (modified, name)));
         }
     }
-    Ok(names)
+    names.sort_unstable();
+    Ok(names.into_iter().map(|(_, name)| name).collect())
 }
 
 fn absent_is_none<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
