@@ -38,7 +38,7 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
 
-test-peers: ## ISO-TP against python can-isotp, installed from PyPI into the user's cache
+test-peers: ## ISO-TP against python can-isotp, UDS against udsoncan, installed from PyPI into the user's cache
 	@scripts/test-peers
 
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts

@@ -72,6 +72,9 @@ pub struct EcuPart {
     /// Time from reset to the first answer.
     #[serde(default, deserialize_with = "optional")]
     pub boot_time: Option<Duration>,
+    /// Trouble codes it has found.
+    #[serde(default)]
+    pub trouble_codes: Vec<u32>,
     /// P2 of its server.
     #[serde(default, deserialize_with = "optional")]
     pub p2: Option<Duration>,
@@ -207,6 +210,9 @@ impl Bench {
             security_delay: part.security_delay.unwrap_or(base.server.security_delay),
             ..base.server
         };
+        if let Some(code) = part.trouble_codes.iter().find(|code| **code > 0x00FF_FFFF) {
+            return Err(BenchError::TroubleCode { name: name(), code: *code });
+        }
         let factory_image = match &part.image {
             None => base.factory_image,
             Some(path) => {
@@ -223,6 +229,7 @@ impl Bench {
             erase_time: part.erase_time.unwrap_or(base.erase_time),
             program_time_per_kib: part.program_time_per_kib.unwrap_or(base.program_time_per_kib),
             boot_time: part.boot_time.unwrap_or(base.boot_time),
+            trouble_codes: part.trouble_codes.clone(),
             server,
         })
     }
@@ -323,6 +330,14 @@ pub enum BenchError {
         /// As written
         tx_dl: u8,
     },
+    /// Longer than a trouble code
+    #[error("trouble code 0x{code:X} of {name}: they have three bytes")]
+    TroubleCode {
+        /// Which ECU
+        name: String,
+        /// As written
+        code: u32,
+    },
     /// No such dialect
     #[error("{name} speaks `{dialect}`, but there is no [dialect.{dialect}]")]
     Dialect {
@@ -391,6 +406,8 @@ mod tests {
         assert_eq!(refusal(&format!("{ONE}{same}")), "two ECUs are called A");
         assert_eq!(refusal(&format!("{ONE}dialect = 'x'")), "A speaks `x`, but there is no [dialect.x]");
         assert!(refusal(&format!("{ONE}tx_dl = 63")).starts_with("tx_dl = 63 of A"));
+        let code = refusal(&format!("{ONE}trouble_codes = [0xFFFFFF, 0x1000000]"));
+        assert!(code.starts_with("trouble code 0x1000000 of A"), "{code}");
         assert!(refusal(&ONE.replace("'A'", "'../A'")).contains("no ECU name"));
         assert!(refusal(&ONE.replace("0x708", "0x20000000")).contains("an id of A"));
         assert!(refusal(&ONE.replace("bus = 'can0'", "")).starts_with("A is on no bus"));
