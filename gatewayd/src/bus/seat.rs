@@ -129,6 +129,11 @@ impl Seat {
         self.next.take().or_else(|| self.link.poll_transmit(now))
     }
 
+    /// Whether nothing but the confirmation of its frames is awaited.
+    pub(super) fn awaits_confirmations(&self) -> bool {
+        self.next.is_none() && self.link.awaits_confirmations()
+    }
+
     /// Whether it is in the middle of something.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.session, Session::None)

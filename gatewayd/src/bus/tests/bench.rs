@@ -142,6 +142,12 @@ pub(super) struct Bench {
     /// Own frames in the order in which they came to their end.
     pub(super) sent: Vec<FdFrame>,
     in_flight: usize,
+    /// Whether the master's rests are kept, and until when one lasts, with what it has not heard.
+    pub(super) rests: bool,
+    resting: Option<Instant>,
+    unheard: VecDeque<Received>,
+    /// How often the master was woken to hear something.
+    pub(super) wakes: usize,
     /// The most frames of the master that were with the bus at a time.
     pub(super) most_in_flight: usize,
 }
@@ -194,6 +200,10 @@ impl Bench {
             reports,
             sent: Vec::new(),
             in_flight: 0,
+            rests: false,
+            resting: None,
+            unheard: VecDeque::new(),
+            wakes: 0,
             most_in_flight: 0,
         }
     }
@@ -214,7 +224,8 @@ impl Bench {
         self.settle();
         while going(self) {
             let ecus = self.ecus.iter().filter_map(|ecu| ecu.poll_timeout(self.now));
-            let due = ecus.chain(self.master.poll_timeout()).chain(self.bus.poll_timeout()).min();
+            let gateway = self.master.poll_timeout().into_iter().chain(self.resting);
+            let due = ecus.chain(gateway).chain(self.bus.poll_timeout()).min();
             let Some(due) = due.filter(|due| *due <= end) else { return };
             self.now = self.now.max(due);
             self.master.handle_timeout(self.now);
@@ -252,6 +263,7 @@ impl Bench {
     fn settle(&mut self) {
         loop {
             let mut moved = self.tell_the_brain();
+            moved |= self.hear();
             while let Some(frame) = self.master.poll_transmit(self.now) {
                 moved = true;
                 self.in_flight += 1;
@@ -273,9 +285,8 @@ impl Bench {
                     self.sent.push(delivery.frame);
                 }
                 if delivery.reaches(self.gateway) {
-                    let received =
-                        Received { frame: delivery.frame, timestamp: Some(delivery.bus_time), own };
-                    self.master.handle_frame(self.now, &received);
+                    let timestamp = Some(delivery.bus_time);
+                    self.unheard.push_back(Received { frame: delivery.frame, timestamp, own });
                 }
                 for ecu in self.ecus.iter_mut().filter(|ecu| delivery.reaches(ecu.node)) {
                     if delivery.from == ecu.node {
@@ -289,9 +300,25 @@ impl Bench {
                 }
             }
             if !moved {
+                if self.rests && self.resting.is_none() {
+                    self.resting = self.master.poll_rest(self.now);
+                }
                 return;
             }
         }
+    }
+
+    /// What has come for the master, unless it rests.
+    fn hear(&mut self) -> bool {
+        self.resting = self.resting.filter(|until| self.now < *until);
+        if self.resting.is_some() || self.unheard.is_empty() {
+            return false;
+        }
+        self.wakes += 1;
+        for received in self.unheard.drain(..) {
+            self.master.handle_frame(self.now, &received);
+        }
+        true
     }
 
     fn tell_the_brain(&mut self) -> bool {
