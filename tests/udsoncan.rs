@@ -19,6 +19,7 @@ use canfd::uds::profile::{Phase, Profile};
 use canfd::uds::programming::EcuState;
 use gateway_sim::random::Random;
 use gatewayd::bus::{BusMaster, EcuError, EcuOrder, EcuReport, Program, SeatConfig};
+use gatewayd::config::addressing::AddressingPart;
 use gatewayd::gateway::message::{EcuIndex, Input};
 use gatewayd::io::can::BusWorker;
 use gatewayd::runtime::Pin;
@@ -159,6 +160,8 @@ fn udsoncan_diagnoses_and_programs_the_simulated_ecus() {
 /// One ECU in Python.
 struct Case {
     ids: (CanId, CanId),
+    functional: u16,
+    addressing: AddressingPart,
     dialect: &'static str,
     /// Length of its frames, and the block size and separation time that it asks for.
     link: (u8, u8, u8),
@@ -184,8 +187,13 @@ impl Case {
             CanId::Standard(id) => u32::from(id.as_raw()),
             CanId::Extended(id) => id.as_raw(),
         };
+        let addresses = match self.addressing {
+            AddressingPart::Extended { ecu, tester, functional } => json!([tester, ecu, functional]),
+            _ => Value::Null,
+        };
         json!({
-            "request": raw(self.ids.0), "response": raw(self.ids.1), "functional": 0x7DF,
+            "request": raw(self.ids.0), "response": raw(self.ids.1), "functional": self.functional,
+            "addresses": addresses,
             "tx_dl": self.link.0, "block_size": self.link.1, "st_min": self.link.2,
             "busy_at": self.busy_at, "lose_answer": self.lose_answer, "wrong_checksum": self.wrong_checksum,
             "memory": memory, "profile": self.profile(),
@@ -224,8 +232,13 @@ fn program(python: &str, test: u8, case: &Case, image: &[u8]) -> Result<Outcome,
     let url: BusUrl = format!("udp:{group}:{PORT}").parse()?;
     let ids = CanIds { request: case.ids.0, response: case.ids.1 };
     let ecu = EcuIndex(0);
-    let seat = SeatConfig::new(ecu, ids, CanId::standard(0x7DF)?, Arc::new(case.profile()));
-    let seat = SeatConfig { max_in_flight: SeatConfig::frames_in_flight(&url), ..seat };
+    let seat = SeatConfig::new(ecu, ids, CanId::standard(case.functional)?, Arc::new(case.profile()));
+    let seat = SeatConfig {
+        addressing: case.addressing.physical(),
+        functional_address: case.addressing.functional(),
+        max_in_flight: SeatConfig::frames_in_flight(&url),
+        ..seat
+    };
     let master = BusMaster::paced([seat], BitTiming::FD_500K_2M, PacingConfig::default());
     let (inputs, mut incoming) = tokio::sync::mpsc::channel(1024);
     let worker = BusWorker::start("peer", url, master, Pin::ANYWHERE, inputs)?;
@@ -316,17 +329,24 @@ fn the_daemon_programs_ecus_written_in_python() {
     let image = Random::new(2).bytes(50_000);
     let well = Case {
         ids: standard(0x7E0, 0x7E8),
+        functional: 0x7DF,
+        addressing: AddressingPart::Normal,
         dialect: SEED_KEY,
         link: (64, 0, 0),
         busy_at: 0,
         lose_answer: 0,
         wrong_checksum: false,
     };
+    let extended = AddressingPart::Extended { ecu: 0x10, tester: 0xF1, functional: 0xFE };
     let cases = [
         ("seed and key, busy once", Case { busy_at: 5, ..well }),
         (
             "two banks, an answer lost",
             Case { dialect: TWO_BANKS, ids: fixed(), link: (64, 8, 0), lose_answer: 7, ..well },
+        ),
+        (
+            "extended addressing, one id for every request",
+            Case { ids: standard(0x6F1, 0x610), functional: 0x6F1, addressing: extended, ..well },
         ),
         ("file, an answer lost", Case { dialect: FILE, link: (32, 0, 0xF1), lose_answer: 3, ..well }),
     ];
@@ -347,7 +367,7 @@ fn the_daemon_programs_ecus_written_in_python() {
         requests += outcome.count("asked");
         blocks += outcome.count("blocks");
     }
-    println!("3 programmings of ECUs in Python, {requests} requests, {blocks} blocks");
+    println!("{} programmings of ECUs in Python, {requests} requests, {blocks} blocks", cases.len());
 }
 
 #[test]
@@ -356,6 +376,8 @@ fn an_image_that_an_ecu_in_python_finds_wrong_is_a_failure_and_the_ecus_state_is
     let image = Random::new(3).bytes(5_000);
     let case = Case {
         ids: standard(0x7E0, 0x7E8),
+        functional: 0x7DF,
+        addressing: AddressingPart::Normal,
         dialect: SEED_KEY,
         link: (64, 0, 0),
         busy_at: 0,

@@ -17,16 +17,21 @@ class Bus:
         self.bus = can.Bus(interface="udp_multicast", channel=group, port=int(port), fd=True)
         self.notifier = can.Notifier(self.bus, [], timeout=0.05)
 
-    def link(self, tx, rx, fd=True, length=64, **parameters):
-        """A link that sends as `tx` and hears `rx`; identifiers above 0x7FF have 29 bits."""
-        mode = isotp.AddressingMode.Normal_29bits if tx > 0x7FF else isotp.AddressingMode.Normal_11bits
+    def link(self, tx, rx, fd=True, length=64, addresses=None, **parameters):
+        """A link that sends as `tx` and hears `rx`; identifiers above 0x7FF have 29 bits.
+
+        With `addresses`, those of the other end and its own, it speaks extended addressing.
+        """
+        kind = "Extended" if addresses else "Normal"
+        mode = isotp.AddressingMode[f"{kind}_{29 if tx > 0x7FF else 11}bits"]
+        named = dict(zip(("target_address", "source_address"), addresses or ()))
         parameters = QUICK | {
             "can_fd": fd,
             "bitrate_switch": fd,
             "tx_data_length": length if fd else 8,
             "tx_padding": 0xCC,
         } | parameters
-        address = isotp.Address(mode, txid=tx, rxid=rx)
+        address = isotp.Address(mode, txid=tx, rxid=rx, **named)
         stack = isotp.NotifierBasedCanStack(self.bus, self.notifier, address=address, params=parameters)
         stack.start()
         return stack

@@ -301,8 +301,10 @@ class Ecu:
 def serve(bus, ecu, stop):
     config = ecu.ecu
     link = {"length": config["tx_dl"], "blocksize": config["block_size"], "stmin": config["st_min"]}
-    physical = bus.link(config["response"], config["request"], **link)
-    functional = bus.link(config["response"], config["functional"], **link)
+    tester, own, everybody = config["addresses"] or (None, None, None)
+    pair = lambda listened: None if tester is None else (tester, listened)
+    physical = bus.link(config["response"], config["request"], addresses=pair(own), **link)
+    functional = bus.link(config["response"], config["functional"], addresses=pair(everybody), **link)
     print("ready", flush=True)
     while not stop.is_set():
         found = None

@@ -151,19 +151,19 @@ impl BusMaster {
 
     /// A frame from the bus, ours (then it is the confirmation that it was sent) or another's.
     pub fn handle_frame(&mut self, now: Instant, received: &Received) {
-        let id = received.frame.id();
+        let frame = &received.frame;
         if !received.own {
             self.silence.handle_foreign(now);
-            if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.response == id) {
-                seat.handle_frame(now, &received.frame);
+            if let Some(seat) = self.seats.iter_mut().find(|it| it.config.is_response(frame)) {
+                seat.handle_frame(now, frame);
             }
             return;
         }
         self.unconfirmed.pop();
         self.rest.handle_confirmed(now, self.unconfirmed.count);
-        if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.request == id) {
+        if let Some(seat) = self.seats.iter_mut().find(|it| it.config.is_request(frame)) {
             seat.handle_transmitted(now);
-        } else if self.seats.iter().any(|it| it.config.functional == id)
+        } else if self.seats.iter().any(|it| it.config.is_functional(frame))
             && let Some(seat) = self.functional.pop_front().and_then(|at| self.seats.get_mut(at))
         {
             seat.handle_functional_sent(now);
@@ -248,8 +248,10 @@ impl BusMaster {
         let count = self.seats.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
-            let frame = self.seats.get_mut(at).and_then(|seat| seat.peek_transmit(now)).copied();
-            let Some(frame) = frame.filter(|frame| class_of(frame) == class) else { continue };
+            let Some(seat) = self.seats.get_mut(at) else { continue };
+            let address = seat.config.addressing.tx();
+            let frame = seat.peek_transmit(now).copied();
+            let Some(frame) = frame.filter(|frame| class_of(address, frame) == class) else { continue };
             self.afford(now, class, &frame)?;
             self.turn = (at + 1) % count;
             return self.seats.get_mut(at).and_then(|seat| seat.poll_transmit(now));
@@ -280,7 +282,7 @@ impl BusMaster {
     fn collect_broadcasts(&mut self) {
         for (at, seat) in self.seats.iter_mut().enumerate() {
             while let Some(pdu) = seat.poll_functional() {
-                match single_frame(seat.config.functional, &pdu) {
+                match single_frame(seat.config.functional, seat.config.functional_address, &pdu) {
                     Some(frame) => {
                         self.broadcasts.push_back(frame);
                         self.functional.push_back(at);
@@ -319,19 +321,20 @@ impl Unconfirmed {
 }
 
 /// The stream of a long message is programming, whatever it holds; everything short keeps sessions going.
-fn class_of(frame: &FdFrame) -> TrafficClass {
-    match Pci::parse(frame.data()) {
+fn class_of(address: Option<u8>, frame: &FdFrame) -> TrafficClass {
+    match Pci::parse_behind(address, frame.data()) {
         Ok((Pci::FirstFrame { .. } | Pci::ConsecutiveFrame { .. }, _)) => TrafficClass::Programming,
         _ => TrafficClass::Control,
     }
 }
 
 /// A request for all ECUs: always one frame (ISO 15765-2, functional addressing), here of 8 bytes at most.
-fn single_frame(id: CanId, pdu: &[u8]) -> Option<FdFrame> {
+fn single_frame(id: CanId, address: Option<u8>, pdu: &[u8]) -> Option<FdFrame> {
     let mut data = [0xCC; 8];
-    let len = u8::try_from(pdu.len()).ok().filter(|len| (1..=7).contains(len))?;
-    data[0] = len;
-    data.get_mut(1..=pdu.len())?.copy_from_slice(pdu);
+    let len = u8::try_from(pdu.len()).ok().filter(|len| *len > 0)?;
+    let head = [address.as_slice(), &[len]].concat();
+    data.get_mut(..head.len())?.copy_from_slice(&head);
+    data.get_mut(head.len()..head.len() + pdu.len())?.copy_from_slice(pdu);
     FdFrame::new(id, FrameFormat::Fd { brs: true }, &data).ok()
 }
 
@@ -342,10 +345,18 @@ mod tests {
     #[test]
     fn functional_requests_of_1_to_7_bytes_fit_a_single_frame() {
         let id = CanId::standard(0x7DF).unwrap();
-        let frame = single_frame(id, &[1, 2, 3, 4, 5, 6, 7]).unwrap();
+        let frame = single_frame(id, None, &[1, 2, 3, 4, 5, 6, 7]).unwrap();
         assert_eq!((frame.id(), frame.data()), (id, [7, 1, 2, 3, 4, 5, 6, 7].as_slice()));
-        assert_eq!(single_frame(id, &[0x3E]).unwrap().data(), [1, 0x3E, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC]);
-        assert_eq!(single_frame(id, &[]), None);
-        assert_eq!(single_frame(id, &[0; 8]), None);
+        let short = single_frame(id, None, &[0x3E]).unwrap();
+        assert_eq!(short.data(), [1, 0x3E, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC]);
+        assert_eq!((single_frame(id, None, &[]), single_frame(id, None, &[0; 8])), (None, None));
+    }
+
+    #[test]
+    fn behind_an_address_they_have_6_bytes() {
+        let id = CanId::standard(0x6F1).unwrap();
+        let frame = single_frame(id, Some(0xFE), &[1, 2, 3, 4, 5, 6]).unwrap();
+        assert_eq!(frame.data(), [0xFE, 6, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(single_frame(id, Some(0xFE), &[0; 7]), None);
     }
 }

@@ -324,7 +324,8 @@ impl Seat {
 }
 
 fn new_link(config: &SeatConfig) -> Link {
-    Link::new(LinkConfig { max_in_flight: config.max_in_flight, ..LinkConfig::tester(config.ids) })
+    let SeatConfig { addressing, max_in_flight, .. } = *config;
+    Link::new(LinkConfig { addressing, max_in_flight, ..LinkConfig::tester(config.ids) })
 }
 
 impl Session {

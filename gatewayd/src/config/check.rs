@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crypto_offload::tls::Suites;
 
+use super::addressing::clash;
 use super::parts::{EcuPart, EngineName, MqttPart, TransportName};
 use super::{Config, Finding, line_of};
 use crate::io::mqtt::parse_url;
@@ -139,7 +140,7 @@ fn buses(config: &Config, text: &str, found: &mut Vec<Finding>) {
 
 fn ecus(config: &Config, text: &str, found: &mut Vec<Finding>) {
     let mut serials = BTreeMap::new();
-    let mut ids = BTreeMap::new();
+    let mut ids: BTreeMap<_, Vec<(Option<u8>, &str)>> = BTreeMap::new();
     for ecu in &config.ecus {
         let (line, ecu) = (line_of(text, ecu.span().start), ecu.get_ref());
         ecu_references(config, ecu, line, found);
@@ -147,12 +148,16 @@ fn ecus(config: &Config, text: &str, found: &mut Vec<Finding>) {
             let message = format!("ECU `{}` is already there (line {before})", ecu.serial);
             found.push(Finding::error("ECU-002", line, message));
         }
-        for id in [ecu.request_id, ecu.response_id] {
+        let addressing = ecu.addressing.physical();
+        for (id, address) in [(ecu.request_id, addressing.tx()), (ecu.response_id, addressing.rx())] {
             if id > CAN_ID_MAX {
                 let message = format!("ECU `{}`: {id:#x} is not a CAN id (29 bit at most)", ecu.serial);
                 found.push(Finding::error("ECU-004", line, message));
             }
-            if let Some(other) = ids.insert((&ecu.bus, id), &ecu.serial) {
+            let users = ids.entry((&ecu.bus, id)).or_default();
+            let other = users.iter().find(|(taken, _)| clash(*taken, address)).map(|(_, serial)| *serial);
+            users.push((address, &ecu.serial));
+            if let Some(other) = other {
                 let message = format!(
                     "ECU `{}` and `{other}` share CAN id {id:#x} on bus `{}`: both would answer, and every transfer \
                      would abort",

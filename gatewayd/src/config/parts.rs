@@ -6,6 +6,7 @@ use std::time::Duration;
 use crypto_offload::tls::Suites;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::addressing::AddressingPart;
 use super::units::{Size, Span};
 
 /// `[vehicle]`
@@ -302,6 +303,9 @@ pub struct EcuPart {
     pub response_id: u32,
     /// CAN id for requests to all ECUs of the bus.
     pub functional_id: u32,
+    /// The address in front of its frames, where ECUs share CAN ids. Default: `normal`, none.
+    #[serde(default)]
+    pub addressing: AddressingPart,
     /// One bank is only erased once the whole image lies verified in the store; two are streamed into.
     #[serde(default = "EcuPart::default_banks")]
     pub banks: u8,

@@ -119,6 +119,8 @@ pub(super) fn seats(config: &Config) -> Result<Vec<Vec<SeatConfig>>, StartError>
             ecu: EcuIndex(at),
             ids: CanIds { request: can_id(part.request_id)?, response: can_id(part.response_id)? },
             functional: can_id(part.functional_id)?,
+            addressing: part.addressing.physical(),
+            functional_address: part.addressing.functional(),
             profile: Arc::new(profile),
             max_in_flight: url.as_ref().map_or(1, SeatConfig::frames_in_flight),
         };

@@ -3,8 +3,8 @@
 use super::*;
 use canfd::bit_timing::BitTiming;
 use canfd::bus::ControllerState;
-use canfd::frame::{CanId, FdFrame, FrameFormat};
-use canfd::pacing::{PacingConfig, Share};
+use canfd::frame::{FdFrame, FrameFormat};
+use canfd::pacing::Share;
 
 const FINISHED: &str = "2.0.0";
 

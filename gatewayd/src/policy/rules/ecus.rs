@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Check, Example, Report, Rule, Severity, Subject};
+use crate::config::addressing::clash;
 use crate::config::parts::EcuPart;
 
 pub(in crate::policy) const RULES: &[Rule] = &[
@@ -112,7 +113,11 @@ fn ecus(it: &Subject) -> impl Iterator<Item = (usize, &EcuPart)> {
 fn functional_clash(it: &Subject, report: &mut Report<'_>) {
     for (at, ecu) in ecus(it) {
         let own = ecus(it).find(|(_, other)| {
-            other.bus == ecu.bus && [other.request_id, other.response_id].contains(&ecu.functional_id)
+            let addressing = other.addressing.physical();
+            let own = [(other.request_id, addressing.tx()), (other.response_id, addressing.rx())];
+            let is_own =
+                |(id, address)| id == ecu.functional_id && clash(address, ecu.addressing.functional());
+            other.bus == ecu.bus && own.into_iter().any(is_own)
         });
         if let Some((_, other)) = own {
             let message =

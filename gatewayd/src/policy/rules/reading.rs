@@ -280,7 +280,7 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         severity: Severity::Error,
         title: "no two ECUs of a bus share a CAN id",
         reason: "both would answer, and the wrong one might be programmed",
-        fix: "give each its own request_id and response_id",
+        fix: "give each its own request_id and response_id, or its own address with `addressing`",
         check: Check::Reading,
         examples: [
             Example::Config("ecu = [{}, { response_id = 0x7B1 }]"),
