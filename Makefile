@@ -61,8 +61,9 @@ sweep-bus: COUNT = 10000
 sweep-bus: ## One-ECU programmings with COUNT=10000 seeds from SEED on, random faults on bus and ECU, simulated time
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test sweep_bus -- --nocapture
 
-bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit; eight buses at once
-	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+bench-canfd: ## ISO-TP: rate of the core, python can-isotp's beside it, share of the wire's limit; eight buses at once
+	@GATEWAYD_PEERS_PYTHON="$${GATEWAYD_PEERS_PYTHON:-$${XDG_CACHE_HOME:-$$HOME/.cache}/gatewayd-peers/can/bin/python}" \
+		$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 	@$(CARGO) run --quiet --release --locked -p gateway-tests --example buses
 
 bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
