@@ -289,11 +289,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 fn standard(request: u16, response: u16) -> (CanId, CanId) {
-    (CanId::standard(request).unwrap(), CanId::standard(response).unwrap())
+    (CanId::standard(request).expect("11 bits"), CanId::standard(response).expect("11 bits"))
 }
 
 fn fixed() -> (CanId, CanId) {
-    (CanId::extended(0x18DA_10F1).unwrap(), CanId::extended(0x18DA_F110).unwrap())
+    (CanId::extended(0x18DA_10F1).expect("29 bits"), CanId::extended(0x18DA_F110).expect("29 bits"))
 }
 
 /// Functional steps, seed and key, SHA-256; one block that the ECU is too busy for.
