@@ -111,7 +111,7 @@ fn run(count: usize, in_flight: Option<u8>) -> Result<Outcome, Box<dyn Error>> {
             NodeConfig::new(ids, Some(functional)),
         )?);
         let seat = SeatConfig::new(EcuIndex(at), ids, functional, Arc::new(profile.clone()));
-        let max_in_flight = in_flight.unwrap_or(SeatConfig::frames_in_flight(&hub.url()));
+        let max_in_flight = in_flight.unwrap_or_else(|| SeatConfig::frames_in_flight(&hub.url()));
         let seat = SeatConfig { max_in_flight, ..seat };
         let master = BusMaster::paced([seat], TIMING, PacingConfig::default());
         workers.push(BusWorker::start(&at.to_string(), hub.url(), master, Pin::ANYWHERE, inputs.clone())?);
