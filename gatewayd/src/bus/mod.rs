@@ -8,6 +8,7 @@ mod master;
 mod message;
 mod recovery;
 mod seat;
+pub(crate) mod session;
 mod silence;
 #[cfg(test)]
 mod tests;
