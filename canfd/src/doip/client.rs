@@ -76,6 +76,7 @@ pub struct Client {
 struct Core {
     config: ClientConfig,
     state: State,
+    activated: bool,
     activation_queued: bool,
     /// Alive checks are answered once, however many there were.
     alive_queued: bool,
@@ -104,6 +105,7 @@ impl Client {
             core: Core {
                 config,
                 state: State::Activating { deadline },
+                activated: false,
                 activation_queued: true,
                 alive_queued: false,
                 outstanding: Outstanding::default(),
@@ -118,6 +120,17 @@ impl Client {
     /// Whether [`Self::request`] may be called.
     pub fn is_active(&self) -> bool {
         self.core.state == State::Active
+    }
+
+    /// Whether routing was ever activated.
+    pub fn was_active(&self) -> bool {
+        self.core.activated
+    }
+
+    /// Whether [`Self::request`] would take a message to `target` of a length that fits.
+    pub fn takes(&self, target: LogicalAddress) -> bool {
+        let outstanding = &self.core.outstanding;
+        self.is_active() && !outstanding.is_waiting(target) && outstanding.len() < MAX_OUTSTANDING
     }
 
     /// Messages that answered nothing or were not for us, and were passed over.
@@ -273,6 +286,7 @@ impl Core {
         match (self.state, response.code) {
             (State::Activating { .. } | State::Confirming { .. }, ActivationCode::Success) => {
                 self.state = State::Active;
+                self.activated = true;
                 self.events.push_back(Event::Activated { entity: response.entity });
             }
             (State::Activating { .. }, ActivationCode::ConfirmationRequired) => {
