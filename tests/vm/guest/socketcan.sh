@@ -21,12 +21,13 @@ socketcan_tests() {
 hex() { od -An -v -tx1 | tr -d ' \n' | tr a-f A-F; }
 words() { od -An -v -tx1 | tr '\n' ' '; }
 
-# Whether a socket listens to this identifier; a receiver has no other way to say that it is there. The kernel shows 29-bit
-# identifiers with their flag.
+# Whether a socket listens to this identifier; a receiver has no other way to say that it is there. The kernel shows 11-bit
+# identifiers with three digits, and 29-bit ones with eight and their flag.
 listened_to() {
-    local id=$((0x$1))
-    [ "${#1}" -le 3 ] || id=$((id | 0x80000000))
-    grep -qi "$(printf ' %08x ' "$id")" /proc/net/can/rcvlist_sff /proc/net/can/rcvlist_eff /proc/net/can/rcvlist_fil
+    local shown
+    shown=$(printf '%03x' "$((0x$1))")
+    [ "${#1}" -le 3 ] || shown=$(printf '%08x' "$((0x$1 | 0x80000000))")
+    grep -q " $shown " /proc/net/can/rcvlist_sff /proc/net/can/rcvlist_eff /proc/net/can/rcvlist_fil
 }
 # Nor has one that is gone.
 deaf_to() { ! listened_to "$1"; }
