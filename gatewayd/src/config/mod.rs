@@ -5,6 +5,7 @@
 
 mod check;
 mod finding;
+pub mod link;
 pub mod parts;
 pub mod reference;
 pub mod units;
