@@ -120,7 +120,7 @@ publish() {
     sync
 }
 
-in_state() { gatewayctl --json campaigns | tr -d ' \n' | grep -q "\"campaign\":\"$1\".*\"state\":\"$2\""; }
+in_state() { gatewayctl --json campaigns | tr -d ' \n' | grep -q "\"campaign\":\"$1\"[^}]*\"state\":\"$2\""; }
 in_stage() { gatewayctl --json ecus | tr -d ' \n' | grep -q "\"serial\":\"$1\"[^}]*\"stage\":\"$2\""; }
 # done_at_least ECU STAGE BYTES
 done_at_least() {
