@@ -38,8 +38,9 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
 
-test-peers: ## ISO-TP against python can-isotp, UDS against udsoncan, installed from PyPI into the user's cache
+test-peers: ## Python's can-isotp and udsoncan on buses, doipclient and doip-server over DoIP, from PyPI into the user's cache
 	@scripts/test-peers
+	@scripts/test-peers-doip
 
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep

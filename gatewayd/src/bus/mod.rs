@@ -9,6 +9,7 @@ mod message;
 mod recovery;
 mod rest;
 mod seat;
+pub(crate) mod session;
 mod silence;
 #[cfg(test)]
 mod tests;

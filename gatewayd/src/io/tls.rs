@@ -2,14 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crypto_offload::tls::{Family, Suites};
+use crypto_offload::tls::{Family, Negotiated, Suites};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use crate::config::parts::{CloudPart, MqttPart, Secret};
+use crate::config::parts::{BusPart, CloudPart, MqttPart, Secret};
+
+/// How long a peer may take for TCP and TLS, for each family of suites.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why the gateway cannot authenticate itself or its peer.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +92,22 @@ impl ClientTls {
         Self::new(cloud.suites, part.ca.as_ref().unwrap_or(&cloud.ca), &identities, credentials)
     }
 
+    /// What a `[[bus]]` says, and `[cloud]` where it does not.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file at fault.
+    pub fn for_entity(
+        part: &BusPart,
+        cloud: &CloudPart,
+        credentials: Option<&Path>,
+    ) -> Result<Self, TlsError> {
+        let mut identities = own(cloud);
+        if let (Some(certificate), Some(key)) = (&part.certificate, &part.key) {
+            identities.insert(0, (certificate, key));
+        }
+        Self::new(cloud.suites, part.ca.as_ref().unwrap_or(&cloud.ca), &identities, credentials)
+    }
+
     fn new(
         suites: Suites,
         ca: &Path,
@@ -99,6 +122,37 @@ impl ClientTls {
         }
         Ok(Self { suites, attempts })
     }
+}
+
+/// A TLS connection to a broker or a DoIP entity, by the first family of suites that it agrees to; what was agreed on is
+/// checked.
+pub(super) async fn connect(
+    tls: &ClientTls,
+    server: &ServerName<'static>,
+    host: &str,
+    port: u16,
+) -> Result<TlsStream<TcpStream>, String> {
+    let mut last = "no suites are configured".to_owned();
+    for (family, config) in &tls.attempts {
+        let attempt = async {
+            let tcp = TcpStream::connect((host, port)).await.map_err(|error| format!("TCP: {error}"))?;
+            tcp.set_nodelay(true).map_err(|error| format!("TCP: {error}"))?;
+            let stream = TlsConnector::from(config.clone()).connect(server.clone(), tcp).await;
+            let stream = stream.map_err(|error| format!("TLS: {error}"))?;
+            let negotiated = Negotiated::of(stream.get_ref().1).ok_or("TLS: the handshake did not end")?;
+            negotiated.check(tls.suites).map_err(|error| error.to_string())?;
+            Ok::<_, String>(stream)
+        };
+        match tokio::time::timeout(CONNECT, attempt).await {
+            Ok(Ok(stream)) => {
+                tracing::debug!(?family, host, port, "TLS stands");
+                return Ok(stream);
+            }
+            Ok(Err(reason)) => last = format!("{family:?}: {reason}"),
+            Err(_) => last = format!("{family:?}: no answer in {CONNECT:?}"),
+        }
+    }
+    Err(last)
 }
 
 fn own(part: &CloudPart) -> Vec<Identity<'_>> {

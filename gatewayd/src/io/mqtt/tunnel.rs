@@ -9,17 +9,13 @@
 use std::os::linux::net::SocketAddrExt;
 use std::time::Duration;
 
-use crypto_offload::tls::Negotiated;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::tls::ClientTls;
+use super::super::tls::{self, ClientTls};
 
-/// How long the broker may take for TCP and TLS, for each family of suites.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long our own client may take to come through the socket.
 const ARRIVE: Duration = Duration::from_secs(5);
 
@@ -54,7 +50,7 @@ impl Tunnel {
     pub(super) async fn open(tls: &ClientTls, host: &str, port: u16) -> Result<Self, TunnelError> {
         let server = ServerName::try_from(host.to_owned())
             .map_err(|error| TunnelError::Name(host.to_owned(), error))?;
-        let broker = connect(tls, &server, host, port).await.map_err(TunnelError::Connect)?;
+        let broker = tls::connect(tls, &server, host, port).await.map_err(TunnelError::Connect)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
         let name = format!("gatewayd-mqtt-{:016x}", u64::from_ne_bytes(random));
@@ -73,36 +69,6 @@ fn listen(name: &str) -> std::io::Result<UnixListener> {
     let listener = std::os::unix::net::UnixListener::bind_addr(&address)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
-}
-
-/// The first family of suites that the broker agrees to.
-async fn connect(
-    tls: &ClientTls,
-    server: &ServerName<'static>,
-    host: &str,
-    port: u16,
-) -> Result<TlsStream<TcpStream>, String> {
-    let mut last = "no suites are configured".to_owned();
-    for (family, config) in &tls.attempts {
-        let attempt = async {
-            let tcp = TcpStream::connect((host, port)).await.map_err(|error| format!("TCP: {error}"))?;
-            tcp.set_nodelay(true).map_err(|error| format!("TCP: {error}"))?;
-            let stream = TlsConnector::from(config.clone()).connect(server.clone(), tcp).await;
-            let stream = stream.map_err(|error| format!("TLS: {error}"))?;
-            let negotiated = Negotiated::of(stream.get_ref().1).ok_or("TLS: the handshake did not end")?;
-            negotiated.check(tls.suites).map_err(|error| error.to_string())?;
-            Ok::<_, String>(stream)
-        };
-        match tokio::time::timeout(CONNECT, attempt).await {
-            Ok(Ok(stream)) => {
-                tracing::debug!(?family, host, port, "TLS to the broker stands");
-                return Ok(stream);
-            }
-            Ok(Err(reason)) => last = format!("{family:?}: {reason}"),
-            Err(_) => last = format!("{family:?}: no answer in {CONNECT:?}"),
-        }
-    }
-    Err(last)
 }
 
 /// Carries bytes both ways until either end is through.
