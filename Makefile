@@ -38,8 +38,9 @@ deny: ## Licences, banned crates, sources, known vulnerabilities
 	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
 	@scripts/check-advisories
 
-test-peers: ## ISO-TP against python can-isotp, installed from PyPI into the user's cache
+test-peers: ## Python's can-isotp and udsoncan on buses, doipclient and doip-server over DoIP, from PyPI into the user's cache
 	@scripts/test-peers
+	@scripts/test-peers-doip
 
 test-report: ## Report pages in headless Chromium: tabs, search, zoom, comparison, keys, contrast; screenshots in target/report
 	@scripts/test-report
@@ -64,8 +65,9 @@ sweep-bus: COUNT = 10000
 sweep-bus: ## One-ECU programmings with COUNT=10000 seeds from SEED on, random faults on bus and ECU, simulated time
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test sweep_bus -- --nocapture
 
-bench-canfd: ## ISO-TP: rate of the core, share of the wire's limit; eight buses at once
-	@$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
+bench-canfd: ## ISO-TP: rate of the core, python can-isotp's beside it, share of the wire's limit; eight buses at once
+	@GATEWAYD_PEERS_PYTHON="$${GATEWAYD_PEERS_PYTHON:-$${XDG_CACHE_HOME:-$$HOME/.cache}/gatewayd-peers/can/bin/python}" \
+		$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 	@$(CARGO) run --quiet --release --locked -p gateway-tests --example buses
 
 bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates

@@ -1,10 +1,13 @@
 //! How fast the ISO-TP core is, and how close to the wire's limit it comes.
 //!
-//! `cargo run --release -p canfd --example isotp_rate`
+//! `cargo run --release -p canfd --example isotp_rate`; with `GATEWAYD_PEERS_PYTHON` naming a Python that has can-isotp,
+//! also how many times its rate that is, both without a bus and by processor time.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use canfd::bit_timing::BitTiming;
@@ -18,6 +21,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ids = CanIds { request: CanId::standard(0x7E0)?, response: CanId::standard(0x7E8)? };
     let rate = core_rate(ids, 2 << 30)? / 1e9;
     figure("isotp_core_rate", rate, "GB/s", 1.0);
+    match python_rate()? {
+        Some(python) => println!(
+            "figure isotp_core_rate_can_isotp {:.2} MB/s\nfigure isotp_core_times_can_isotp {:.0} x",
+            python / 1e6,
+            rate * 1e9 / python
+        ),
+        None => println!(
+            "not checked: GATEWAYD_PEERS_PYTHON names no Python with can-isotp; `make test-peers` has one"
+        ),
+    }
     for (name, timing) in [("2m", BitTiming::FD_500K_2M), ("5m", BitTiming::FD_500K_5M)] {
         let limit = consecutive_frame_limit(timing, ids.request, LinkLayer::FD);
         for (len, goal) in [(BLOCK, 98.0), (4_095, 95.0)] {
@@ -87,6 +100,19 @@ fn core_rate(ids: CanIds, total: usize) -> Result<f64, Box<dyn Error>> {
         buffer = sent.unwrap_or_default();
     }
     Ok((blocks * BLOCK) as f64 / (processor_time()? - began).as_secs_f64())
+}
+
+/// Message bytes per second of processor time through two stacks of python can-isotp, their bus being a queue.
+fn python_rate() -> Result<Option<f64>, Box<dyn Error>> {
+    let Some(python) = std::env::var_os("GATEWAYD_PEERS_PYTHON").filter(|it| Path::new(it).exists()) else {
+        return Ok(None);
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/isotp_rate.py");
+    let output = Command::new(python).args([script, &BLOCK.to_string(), "10"]).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(Some(String::from_utf8_lossy(&output.stdout).trim().parse()?))
 }
 
 /// What this thread has computed so far. Wall time would count the machine's other work as ours.

@@ -84,7 +84,7 @@ impl FrameBits {
         for &byte in frame.data() {
             wire.push_byte(byte);
         }
-        // The fixed stuff bit in front of the stuff count takes the place of a dynamic one due there.
+        // The CRC is not stuffed dynamically: its bits need not be known. The fixed stuff bit in front of the stuff count takes the place of a dynamic one due there.
         let dynamic_end = wire.total() - u32::from(wire.ends_in_stuff_bit());
         // Stuff count and CRC 17 or 21, with a fixed stuff bit in front and after every four bits.
         let (sequence, fixed) = if frame.dlc().len() <= 16 { (4 + 17, 6) } else { (4 + 21, 7) };
@@ -104,6 +104,7 @@ impl FrameBits {
         wire.push(frame.dlc().code().into(), 4);
         for &byte in frame.data() {
             wire.push_byte(byte);
+            wire.crc15 = (0..8).rev().fold(wire.crc15, |crc, shift| crc15_bit(crc, byte >> shift & 1));
         }
         let crc = wire.crc15;
         wire.push(crc.into(), 15);
@@ -119,7 +120,7 @@ struct Stuffer {
     state: u8,
     /// Level of the last bit that is not a stuff bit.
     last: u8,
-    /// Of classical frames, over the bits pushed one by one and byte by byte.
+    /// Of classical frames, over the bits pushed one by one; who pushes bytes counts them in.
     crc15: u16,
 }
 
@@ -158,7 +159,6 @@ impl Stuffer {
     fn push_byte(&mut self, byte: u8) {
         let entry = STUFF_OF_BYTE[usize::from(self.state & 7)][usize::from(byte)];
         self.take(8, entry >> 3, entry & 7, byte & 1);
-        self.crc15 = (0..8).rev().fold(self.crc15, |crc, shift| crc15_bit(crc, byte >> shift & 1));
     }
 
     fn take(&mut self, bits: u32, stuff: u8, state: u8, last: u8) {

@@ -67,6 +67,7 @@
 
 pub mod bit_timing;
 pub mod bus;
+pub mod doip;
 pub mod frame;
 pub mod isotp;
 pub mod pacing;

@@ -3,6 +3,7 @@
 mod build;
 pub mod configuration;
 mod launch;
+mod links;
 pub mod memory;
 mod reload;
 
@@ -122,7 +123,8 @@ fn assemble(
 ) -> Result<(EventLoop, ControlSocket), StartError> {
     let started = Instant::now();
     let setup = build::setup(config)?;
-    let seats = build::seats(config)?;
+    let credentials = ServiceManager::credentials();
+    let links = links::links(config, credentials.as_deref())?;
     let topics = topics(config)?;
     let state = &config.state.directory;
     std::fs::create_dir_all(state).map_err(system("cannot make state.directory"))?;
@@ -137,7 +139,6 @@ fn assemble(
     let (journal, records) = Journal::open(&state.join("journal.redb"), sender.clone())?;
     let store = Store::open(&state.join("store"), config.state.quota.get(), sender.clone())
         .map_err(system("cannot open the image store"))?;
-    let credentials = ServiceManager::credentials();
     let link = build::mqtt(config, &topics, credentials.as_deref())?;
     let mqtt = Mqtt::start(link, &state.join("outbox.redb"), received_in)
         .map_err(system("cannot start the broker link"))?;
@@ -149,7 +150,7 @@ fn assemble(
         mqtt,
         profile: ProfileLink::bind(&config.control.profile_socket, passed, blocks_in)
             .map_err(system("cannot listen on control.profile_socket"))?,
-        buses: build::buses(config, seats, &layout, &sender)?,
+        buses: links::workers(config, links, &layout, &sender)?,
         routes: setup.ecus.iter().map(|it| it.bus).collect(),
     };
     let mut gateway = Gateway::new(setup, Box::new(SoftwareVerifier), records, now())?;

@@ -12,11 +12,11 @@ use crate::daemon::configuration::Configuration;
 use crate::daemon::memory::Memory;
 use crate::gateway::message::{EcuIndex, Input, Output, Publish, StoreError};
 use crate::gateway::{Gateway, Now};
-use crate::io::can::BusWorker;
 use crate::io::cloud::Cloud;
 use crate::io::control::Question;
 use crate::io::crypto::CryptoWorker;
 use crate::io::journal::Journal;
+use crate::io::link::LinkWorker;
 use crate::io::mqtt::{Mqtt, Received};
 use crate::io::profile::ProfileLink;
 use crate::io::store::Store;
@@ -44,7 +44,7 @@ pub struct Io {
     /// The profiling service's end of the socket.
     pub profile: ProfileLink,
     /// The buses, in the order of the configuration, with their names.
-    pub buses: Vec<(String, BusWorker)>,
+    pub buses: Vec<(String, LinkWorker)>,
     /// Which bus each ECU is on.
     pub routes: Vec<usize>,
 }

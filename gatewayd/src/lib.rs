@@ -4,6 +4,7 @@
 //! * [`config`]: what it is told,
 //! * [`gateway`]: the brain, sans-io,
 //! * [`bus`]: the ECUs of one bus and their sessions, sans-io,
+//! * [`doip`]: the ECUs behind one DoIP entity, sans-io,
 //! * [`io`]: one adapter per outside thing,
 //! * [`event_loop`]: moves bytes between the brain and the adapters,
 //! * [`daemon`]: the life of the process,
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod doip;
 pub mod event_loop;
 pub mod gateway;
 pub mod inspect;

@@ -1,26 +1,25 @@
 //! The real binary as a process: real sockets, a timed bus, `kill -9` in the middle of a transfer.
 
-use std::io::{BufRead, BufReader, Write};
+mod common;
+
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use canfd::bit_timing::BitTiming;
 use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::Profile;
+use common::Daemon;
 use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
 use gateway_sim::origin;
-use gatewayd::control::{Answer, EcuStatus, Request, Status};
+use gatewayd::control::{Answer, Request};
 
 const VIN: &str = "LSVAG2180E2100001";
 /// About two seconds on a bus of 500 kbit/s and 2 Mbit/s.
 const IMAGE_LEN: usize = 300_000;
-/// Far longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 const DIALECT: &str = "resume = { reported_offset = { did = 0xFD01 } }\n";
 
 /// Everything around one daemon.
@@ -58,15 +57,7 @@ impl Scene {
     }
 
     fn start(&self) -> Daemon {
-        let child = Command::new(env!("CARGO_BIN_EXE_gatewayd"))
-            .args(["run", "--config"])
-            .arg(self.config())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary is built");
-        let daemon = Daemon { child, socket: self.directory.path().join("control.sock") };
-        wait_for("the control socket", || daemon.status());
-        daemon
+        Daemon::start(&self.config())
     }
 
     fn erasures(&self) -> u64 {
@@ -84,62 +75,6 @@ impl Scene {
         let mut flash = std::fs::read(path).expect("the bank is a file");
         flash.truncate(IMAGE_LEN);
         flash
-    }
-}
-
-/// A running `gatewayd run`, killed when the test ends.
-struct Daemon {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Daemon {
-    fn ask(&self, request: &Request) -> Option<Answer> {
-        let mut stream = UnixStream::connect(&self.socket).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let mut line = serde_json::to_vec(request).ok()?;
-        line.push(b'\n');
-        stream.write_all(&line).ok()?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).ok()?;
-        serde_json::from_str(&answer).ok()
-    }
-
-    fn status(&self) -> Option<Status> {
-        match self.ask(&Request::Status)? {
-            Answer::Status(status) => Some(*status),
-            other => panic!("not a status: {other:?}"),
-        }
-    }
-
-    /// The ECU, once it is as wanted.
-    fn wait_for_ecu(&self, what: &str, wanted: impl Fn(&EcuStatus) -> bool) -> EcuStatus {
-        wait_for(what, || self.status()?.ecus.into_iter().next().filter(|it| wanted(it)))
-    }
-
-    fn terminate(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        self.child.wait().expect("it ends").code()
-    }
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 

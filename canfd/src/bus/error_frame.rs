@@ -63,6 +63,28 @@ pub fn controller_state(class: u32, data: &[u8; 8]) -> Option<ControllerState> {
     })
 }
 
+/// What was reported and not asked for yet: bus-off, which is never passed over, and the last state.
+#[derive(Debug, Default)]
+pub(super) struct Reported {
+    bus_off: bool,
+    last: Option<ControllerState>,
+}
+
+impl Reported {
+    pub(super) fn push(&mut self, state: ControllerState) {
+        if state == ControllerState::BusOff {
+            *self = Self { bus_off: true, last: None };
+        } else {
+            self.last = Some(state);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<ControllerState> {
+        let off = std::mem::take(&mut self.bus_off).then_some(ControllerState::BusOff);
+        off.or_else(|| self.last.take())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +120,16 @@ mod tests {
         assert_eq!([counters(95, 0), counters(0, 95)], [Some(ErrorActive); 2]);
         assert_eq!([counters(96, 0), counters(0, 127)], [Some(ErrorWarning); 2]);
         assert_eq!([counters(128, 0), counters(95, 255)], [Some(ErrorPassive); 2]);
+    }
+
+    #[test]
+    fn a_controller_that_was_off_and_is_back_has_been_off() {
+        let mut reported = Reported::default();
+        assert_eq!(reported.pop(), None);
+        for state in [ErrorPassive, BusOff, BusOff, ErrorPassive, ErrorActive] {
+            reported.push(state);
+        }
+        assert_eq!([reported.pop(), reported.pop(), reported.pop()], [Some(BusOff), Some(ErrorActive), None]);
     }
 
     #[test]

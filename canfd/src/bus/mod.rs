@@ -57,8 +57,9 @@ pub trait Bus: Send {
         Ok(())
     }
 
-    /// The last state that the controller reported and that was not asked for yet; ask after every drain of
-    /// [`Self::recv`]. `None` where nothing changed, and always where no controller stands behind the bus.
+    /// What the controller reported of its state and was not asked for yet: bus-off, if it was off since, then the last
+    /// state. Ask after every drain of [`Self::recv`], until `None`; always that where no controller stands behind the
+    /// bus.
     fn poll_state(&mut self) -> Option<ControllerState> {
         None
     }
@@ -133,6 +134,15 @@ pub enum BusError {
          fd on`, for a virtual one `ip link set IF mtu 72`"
     )]
     NoFd {
+        /// Which bus.
+        url: String,
+    },
+    /// The controller has left the bus and does not come back: wiring, termination or bit rates are at fault.
+    #[error(
+        "the controller of bus {url} is bus-off and nobody restarts it; `ip link set IF type can restart-ms 100` has the \
+         kernel do so"
+    )]
+    Off {
         /// Which bus.
         url: String,
     },

@@ -9,7 +9,7 @@ use socketcan::{CanFdSocket, CanFilter, Socket, SocketOptions};
 
 use crate::frame::{CANFD_FRAME_LEN, CanId, FdFrame, FrameError};
 
-use super::error_frame::{STATE_CLASSES, controller_state};
+use super::error_frame::{Reported, STATE_CLASSES, controller_state};
 use super::{Bus, BusError, BusUrl, ControllerState, Received, SendOutcome};
 
 /// Size of a classical `struct can_frame`, the first bytes of a `struct canfd_frame` (CAN_MTU).
@@ -33,8 +33,7 @@ const MSG_CONFIRM: u32 = 0x800;
 pub struct SocketCan {
     socket: CanFdSocket,
     url: String,
-    /// Reported by the controller and not yet asked for.
-    state: Option<ControllerState>,
+    reported: Reported,
 }
 
 impl SocketCan {
@@ -52,7 +51,7 @@ impl SocketCan {
             Ok(socket)
         };
         match open() {
-            Ok(socket) => Ok(Self { socket, url, state: None }),
+            Ok(socket) => Ok(Self { socket, url, reported: Reported::default() }),
             Err(source) => Err(BusError::Open { url, source }),
         }
     }
@@ -98,7 +97,9 @@ impl Bus for SocketCan {
             };
             let (count, own) = (message.bytes, message.flags.bits() & MSG_CONFIRM != 0);
             if let Some(report) = error_report(&bytes) {
-                self.state = report.or(self.state);
+                if let Some(state) = report {
+                    self.reported.push(state);
+                }
                 continue;
             }
             return match parse(bytes, count) {
@@ -109,7 +110,7 @@ impl Bus for SocketCan {
     }
 
     fn poll_state(&mut self) -> Option<ControllerState> {
-        self.state.take()
+        self.reported.pop()
     }
 
     fn flush(&mut self) -> Result<(), BusError> {

@@ -42,7 +42,7 @@ impl FromStr for BusUrl {
             "virtual" if rest.starts_with('/') => Ok(Self::Virtual(rest.into())),
             "virtual" => Err(BusUrlError::RelativePath(rest.into())),
             "udp" => group(rest).map(Self::Udp).ok_or_else(|| BusUrlError::Group(rest.into())),
-            "doip" | "cannelloni" => Err(BusUrlError::Pending { scheme: scheme.into() }),
+            "cannelloni" => Err(BusUrlError::Pending { scheme: scheme.into() }),
             _ => Err(BusUrlError::Scheme { scheme: scheme.into() }),
         }
     }

@@ -226,6 +226,12 @@ impl Link {
         self.in_flight.len()
     }
 
+    /// Whether the message being sent waits for nothing but the confirmation of frames in flight: neither the peer nor
+    /// a separation time can make it go on before the last of them, and no frame is due before some of them.
+    pub fn awaits_confirmations(&self) -> bool {
+        self.sender.awaits_confirmations(&self.config, &self.in_flight)
+    }
+
     fn interrupt_reception(&mut self) {
         if self.receiver.abort() {
             self.fail(LinkError::UnexpectedPdu);

@@ -115,6 +115,21 @@ impl Sender {
         matches!(self.state, State::AwaitFlowControl { deadline: Some(deadline) } if deadline <= now)
     }
 
+    /// True while nothing but the confirmation of frames in flight lets it go on.
+    pub(super) fn awaits_confirmations(&self, config: &LinkConfig, in_flight: &InFlight) -> bool {
+        match self.state {
+            State::Consecutive { .. } => self.st_min.is_zero() && in_flight.data() >= self.window(config),
+            // The peer answers the last of them.
+            State::AwaitFlowControl { .. } | State::Drain => in_flight.data() > 0,
+            State::Idle | State::Start => false,
+        }
+    }
+
+    /// Data frames that may be with the bus at once.
+    fn window(&self, config: &LinkConfig) -> usize {
+        if self.st_min.is_zero() { usize::from(config.max_in_flight.max(1)) } else { 1 }
+    }
+
     pub(super) fn poll_timeout(&self, in_flight: &InFlight) -> Option<Instant> {
         match self.state {
             State::AwaitFlowControl { deadline } => deadline,
@@ -153,8 +168,7 @@ impl Sender {
                 self.sdu.get(..self.position).map(|payload| (pci, payload))
             }
             State::Consecutive { block_left, not_before } => {
-                let window = if self.st_min.is_zero() { usize::from(config.max_in_flight.max(1)) } else { 1 };
-                if in_flight.data() >= window || not_before.is_some_and(|it| now < it) {
+                if in_flight.data() >= self.window(config) || not_before.is_some_and(|it| now < it) {
                     return None;
                 }
                 let start = self.position;

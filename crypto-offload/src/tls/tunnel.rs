@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Family, Negotiated, Suites};
 
-/// How long the broker may take for TCP and TLS, for each family of suites.
+/// How long a server may take for TCP and TLS, for each family of suites.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long our own client may take to come through the socket.
 const ARRIVE: Duration = Duration::from_secs(5);
@@ -89,8 +89,12 @@ fn listen(name: &str) -> std::io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// The first family of suites that the broker agrees to.
-async fn connect(
+/// TLS 1.3 over TCP with the first of `attempts` that the server agrees to, within the policy `suites`. Each may take five
+/// seconds.
+///
+/// # Errors
+/// What went wrong in the last attempt, in words for the log.
+pub async fn connect(
     suites: Suites,
     attempts: &[(Family, Arc<ClientConfig>)],
     server: &ServerName<'static>,
@@ -110,7 +114,7 @@ async fn connect(
         };
         match tokio::time::timeout(CONNECT, attempt).await {
             Ok(Ok(stream)) => {
-                tracing::debug!(?family, host, port, "TLS to the broker stands");
+                tracing::debug!(?family, host, port, "TLS stands");
                 return Ok(stream);
             }
             Ok(Err(reason)) => last = format!("{family:?}: {reason}"),

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use canfd::bit_timing::BitTiming;
-use canfd::bus::Received;
+use canfd::bus::{ControllerState, Received};
 use canfd::frame::{CanId, FdFrame, FrameFormat};
 use canfd::isotp::pci::Pci;
 use canfd::pacing::{NotYet, Pacer, PacingConfig, Share, TrafficClass};
 
 use super::message::{EcuError, EcuOrder, EcuReport, SeatConfig};
+use super::rest::Rest;
 use super::seat::Seat;
 use super::silence::Silence;
 use crate::gateway::message::EcuIndex;
@@ -18,17 +19,6 @@ use crate::gateway::message::EcuIndex;
 const MAX_TELEMETRY: usize = 256;
 /// What programming gets of a bus whose controller is error passive: enough to see whether it recovers.
 const PASSIVE_SHARE: u16 = 100;
-
-/// What a CAN controller says of its error counters (ISO 11898-1, fault confinement).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BusState {
-    /// It takes part.
-    ErrorActive,
-    /// It takes part with restraint, and so do we.
-    ErrorPassive,
-    /// It takes no part any more.
-    BusOff,
-}
 
 /// The ECUs of one bus and their sessions.
 ///
@@ -51,8 +41,11 @@ pub struct BusMaster {
     pacing: PacingConfig,
     pacer: Option<Pacer>,
     silence: Silence,
+    rest: Rest,
     /// Frames handed out and not yet confirmed.
-    unconfirmed: usize,
+    unconfirmed: Unconfirmed,
+    /// How long the last one of them holds the bus.
+    last_frame: Duration,
     /// When a class has tokens for the frame it was refused.
     paced_until: Option<Instant>,
 }
@@ -81,7 +74,9 @@ impl BusMaster {
             pacing,
             pacer: None,
             silence: Silence::new(timing),
-            unconfirmed: 0,
+            rest: Rest::default(),
+            unconfirmed: Unconfirmed::default(),
+            last_frame: Duration::ZERO,
             paced_until: None,
         }
     }
@@ -96,9 +91,10 @@ impl BusMaster {
         ids
     }
 
-    /// The bus is there.
+    /// The bus is there, with a controller that is taken to be well until it says otherwise.
     pub fn handle_bus_up(&mut self) {
         self.down = None;
+        self.pacer = None;
     }
 
     /// The bus is away; every session on it is over.
@@ -106,7 +102,7 @@ impl BusMaster {
         self.functional.clear();
         self.broadcasts.clear();
         self.telemetry.clear();
-        self.unconfirmed = 0;
+        self.unconfirmed = Unconfirmed::default();
         self.silence = Silence::new(self.timing);
         for seat in &mut self.seats {
             seat.handle_bus_down(reason);
@@ -115,12 +111,12 @@ impl BusMaster {
     }
 
     /// The controller says how it is. A passive one programs at a tenth of the bus; one that is off has no bus.
-    pub fn handle_bus_state(&mut self, now: Instant, state: BusState) {
+    pub fn handle_bus_state(&mut self, now: Instant, state: ControllerState) {
         let share = match state {
-            BusState::ErrorActive => self.pacing.programming,
-            BusState::ErrorPassive => Share::permille(PASSIVE_SHARE)
+            ControllerState::ErrorActive | ControllerState::ErrorWarning => self.pacing.programming,
+            ControllerState::ErrorPassive => Share::permille(PASSIVE_SHARE)
                 .map_or(self.pacing.programming, |it| it.min(self.pacing.programming)),
-            BusState::BusOff => {
+            ControllerState::BusOff => {
                 self.handle_bus_down("the controller is bus-off");
                 return;
             }
@@ -155,18 +151,19 @@ impl BusMaster {
 
     /// A frame from the bus, ours (then it is the confirmation that it was sent) or another's.
     pub fn handle_frame(&mut self, now: Instant, received: &Received) {
-        let id = received.frame.id();
+        let frame = &received.frame;
         if !received.own {
             self.silence.handle_foreign(now);
-            if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.response == id) {
-                seat.handle_frame(now, &received.frame);
+            if let Some(seat) = self.seats.iter_mut().find(|it| it.config.is_response(frame)) {
+                seat.handle_frame(now, frame);
             }
             return;
         }
-        self.unconfirmed = self.unconfirmed.saturating_sub(1);
-        if let Some(seat) = self.seats.iter_mut().find(|it| it.config.ids.request == id) {
+        self.unconfirmed.pop();
+        self.rest.handle_confirmed(now, self.unconfirmed.count);
+        if let Some(seat) = self.seats.iter_mut().find(|it| it.config.is_request(frame)) {
             seat.handle_transmitted(now);
-        } else if self.seats.iter().any(|it| it.config.functional == id)
+        } else if self.seats.iter().any(|it| it.config.is_functional(frame))
             && let Some(seat) = self.functional.pop_front().and_then(|at| self.seats.get_mut(at))
         {
             seat.handle_functional_sent(now);
@@ -185,21 +182,33 @@ impl BusMaster {
     /// The next frame to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
         self.paced_until = None;
+        self.rest.end();
         if self.down.is_some() {
             return None;
         }
         self.collect_broadcasts();
         let sessions = self.seats.iter().filter(|seat| seat.is_open()).count();
-        if !self.silence.may_speak(now, self.unconfirmed, sessions) {
+        if !self.silence.may_speak(now, self.unconfirmed.count, sessions) {
             return None;
         }
         let frame = self
             .next_control(now)
             .or_else(|| self.next_programming(now))
             .or_else(|| self.next_telemetry(now))?;
-        self.unconfirmed += 1;
-        self.silence.spend(self.timing.frame_duration(&frame));
+        self.unconfirmed.push(self.last_frame);
+        self.silence.spend(self.last_frame);
         Some(frame)
+    }
+
+    /// Once [`BusMaster::poll_transmit`] has nothing more: the bus need not be listened to before then, though orders and
+    /// timeouts must. `None` where what it has to say is wanted at once.
+    pub fn poll_rest(&mut self, now: Instant) -> Option<Instant> {
+        let mut open = self.seats.iter().filter(|seat| seat.is_open());
+        let (Some(seat), None) = (open.next(), open.next()) else { return None };
+        if !seat.awaits_confirmations() {
+            return None;
+        }
+        self.rest.begin(now, self.unconfirmed.count, self.unconfirmed.mean())
     }
 
     /// The next report.
@@ -239,8 +248,10 @@ impl BusMaster {
         let count = self.seats.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
-            let frame = self.seats.get_mut(at).and_then(|seat| seat.peek_transmit(now)).copied();
-            let Some(frame) = frame.filter(|frame| class_of(frame) == class) else { continue };
+            let Some(seat) = self.seats.get_mut(at) else { continue };
+            let address = seat.config.addressing.tx();
+            let frame = seat.peek_transmit(now).copied();
+            let Some(frame) = frame.filter(|frame| class_of(address, frame) == class) else { continue };
             self.afford(now, class, &frame)?;
             self.turn = (at + 1) % count;
             return self.seats.get_mut(at).and_then(|seat| seat.poll_transmit(now));
@@ -250,9 +261,12 @@ impl BusMaster {
 
     /// Takes the tokens for a frame, or notes when there will be enough.
     fn afford(&mut self, now: Instant, class: TrafficClass, frame: &FdFrame) -> Option<()> {
-        let duration: Duration = self.timing.frame_duration(frame);
+        let duration = self.timing.frame_duration(frame);
         match self.pacer(now).handle_request(now, class, duration) {
-            Ok(()) => Some(()),
+            Ok(()) => {
+                self.last_frame = duration;
+                Some(())
+            }
             Err(NotYet { until }) => {
                 self.paced_until = self.paced_until.into_iter().chain(until).min();
                 None
@@ -268,7 +282,7 @@ impl BusMaster {
     fn collect_broadcasts(&mut self) {
         for (at, seat) in self.seats.iter_mut().enumerate() {
             while let Some(pdu) = seat.poll_functional() {
-                match single_frame(seat.config.functional, &pdu) {
+                match single_frame(seat.config.functional, seat.config.functional_address, &pdu) {
                     Some(frame) => {
                         self.broadcasts.push_back(frame);
                         self.functional.push_back(at);
@@ -282,20 +296,45 @@ impl BusMaster {
     }
 }
 
+/// How many frames are with the bus, and how long about they hold it.
+#[derive(Debug, Default)]
+struct Unconfirmed {
+    count: u32,
+    time: Duration,
+}
+
+impl Unconfirmed {
+    fn push(&mut self, frame: Duration) {
+        self.count += 1;
+        self.time += frame;
+    }
+
+    fn pop(&mut self) {
+        self.time -= self.mean();
+        self.count = self.count.saturating_sub(1);
+    }
+
+    /// Of one frame.
+    fn mean(&self) -> Duration {
+        self.time.checked_div(self.count).unwrap_or_default()
+    }
+}
+
 /// The stream of a long message is programming, whatever it holds; everything short keeps sessions going.
-fn class_of(frame: &FdFrame) -> TrafficClass {
-    match Pci::parse(frame.data()) {
+fn class_of(address: Option<u8>, frame: &FdFrame) -> TrafficClass {
+    match Pci::parse_behind(address, frame.data()) {
         Ok((Pci::FirstFrame { .. } | Pci::ConsecutiveFrame { .. }, _)) => TrafficClass::Programming,
         _ => TrafficClass::Control,
     }
 }
 
 /// A request for all ECUs: always one frame (ISO 15765-2, functional addressing), here of 8 bytes at most.
-fn single_frame(id: CanId, pdu: &[u8]) -> Option<FdFrame> {
+fn single_frame(id: CanId, address: Option<u8>, pdu: &[u8]) -> Option<FdFrame> {
     let mut data = [0xCC; 8];
-    let len = u8::try_from(pdu.len()).ok().filter(|len| (1..=7).contains(len))?;
-    data[0] = len;
-    data.get_mut(1..=pdu.len())?.copy_from_slice(pdu);
+    let len = u8::try_from(pdu.len()).ok().filter(|len| *len > 0)?;
+    let head = [address.as_slice(), &[len]].concat();
+    data.get_mut(..head.len())?.copy_from_slice(&head);
+    data.get_mut(head.len()..head.len() + pdu.len())?.copy_from_slice(pdu);
     FdFrame::new(id, FrameFormat::Fd { brs: true }, &data).ok()
 }
 
@@ -306,10 +345,18 @@ mod tests {
     #[test]
     fn functional_requests_of_1_to_7_bytes_fit_a_single_frame() {
         let id = CanId::standard(0x7DF).unwrap();
-        let frame = single_frame(id, &[1, 2, 3, 4, 5, 6, 7]).unwrap();
+        let frame = single_frame(id, None, &[1, 2, 3, 4, 5, 6, 7]).unwrap();
         assert_eq!((frame.id(), frame.data()), (id, [7, 1, 2, 3, 4, 5, 6, 7].as_slice()));
-        assert_eq!(single_frame(id, &[0x3E]).unwrap().data(), [1, 0x3E, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC]);
-        assert_eq!(single_frame(id, &[]), None);
-        assert_eq!(single_frame(id, &[0; 8]), None);
+        let short = single_frame(id, None, &[0x3E]).unwrap();
+        assert_eq!(short.data(), [1, 0x3E, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC, 0xCC]);
+        assert_eq!((single_frame(id, None, &[]), single_frame(id, None, &[0; 8])), (None, None));
+    }
+
+    #[test]
+    fn behind_an_address_they_have_6_bytes() {
+        let id = CanId::standard(0x6F1).unwrap();
+        let frame = single_frame(id, Some(0xFE), &[1, 2, 3, 4, 5, 6]).unwrap();
+        assert_eq!(frame.data(), [0xFE, 6, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(single_frame(id, Some(0xFE), &[0; 7]), None);
     }
 }

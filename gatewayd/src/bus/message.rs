@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use canfd::bus::BusUrl;
-use canfd::frame::{CanId, CanIds};
+use canfd::frame::{CanId, CanIds, FdFrame};
+use canfd::isotp::Addressing;
 use canfd::uds::profile::{Phase, Profile};
 use canfd::uds::programming::EcuState;
 
@@ -18,6 +19,10 @@ pub struct SeatConfig {
     pub ids: CanIds,
     /// Functional address.
     pub functional: CanId,
+    /// What stands in front of the frames of `ids`.
+    pub addressing: Addressing,
+    /// What stands in front of requests to `functional`.
+    pub functional_address: Option<u8>,
     /// How it wants to be programmed.
     pub profile: Arc<Profile>,
     /// Consecutive frames handed to the bus and not yet confirmed, 1 to 255. See [`SeatConfig::frames_in_flight`].
@@ -27,7 +32,30 @@ pub struct SeatConfig {
 impl SeatConfig {
     /// An ECU on a SocketCAN interface.
     pub fn new(ecu: EcuIndex, ids: CanIds, functional: CanId, profile: Arc<Profile>) -> Self {
-        Self { ecu, ids, functional, profile, max_in_flight: SOCKETCAN_IN_FLIGHT }
+        Self {
+            ecu,
+            ids,
+            functional,
+            addressing: Addressing::Normal,
+            functional_address: None,
+            profile,
+            max_in_flight: SOCKETCAN_IN_FLIGHT,
+        }
+    }
+
+    /// Whether a frame from the bus is its response.
+    pub(super) fn is_response(&self, frame: &FdFrame) -> bool {
+        frame.id() == self.ids.response && leads(self.addressing.rx(), frame)
+    }
+
+    /// Whether a frame of ours is a request to it alone.
+    pub(super) fn is_request(&self, frame: &FdFrame) -> bool {
+        frame.id() == self.ids.request && leads(self.addressing.tx(), frame)
+    }
+
+    /// Whether a frame of ours is a request to all ECUs, as it hears them.
+    pub(super) fn is_functional(&self, frame: &FdFrame) -> bool {
+        frame.id() == self.functional && leads(self.functional_address, frame)
     }
 
     /// How many frames in flight suit a bus: 8 on SocketCAN, whose queue is 10 frames by default; 32 on a simulated
@@ -38,6 +66,11 @@ impl SeatConfig {
             BusUrl::Virtual(_) | BusUrl::Udp(_) => 32,
         }
     }
+}
+
+/// Whether the frame starts with the address, where there is one.
+fn leads(address: Option<u8>, frame: &FdFrame) -> bool {
+    address.is_none_or(|address| frame.data().first() == Some(&address))
 }
 
 /// Below the default `txqueuelen` of a CAN interface, so that other senders find room too.

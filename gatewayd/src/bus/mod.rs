@@ -7,12 +7,14 @@ mod identify;
 mod master;
 mod message;
 mod recovery;
+mod rest;
 mod seat;
+pub(crate) mod session;
 mod silence;
 #[cfg(test)]
 mod tests;
 
-pub use self::master::{BusMaster, BusState};
+pub use self::master::BusMaster;
 pub(crate) use self::message::chain;
 pub use self::message::{EcuError, EcuOrder, EcuReport, Program, SeatConfig};
-pub use self::recovery::{Pause, Recovery};
+pub use self::recovery::{Off, Pause, Recovery, Return};

@@ -1,4 +1,8 @@
 //! How a bus that fails is come back to: less and less eagerly, and never in a loop.
+//!
+//! A controller that is bus-off is not ours to restart, that takes a privilege: the kernel does it after the interface's
+//! `restart-ms`, or a person. Here is only the limit on it: however soon it is back, it is used again after a pause
+//! that doubles with every time it went off.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +12,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// A bus that worked for so long is sound again.
 const SOUND: Duration = Duration::from_secs(60);
+/// A controller of which nothing is heard for so long after it went off is looked at anew, in case its word was lost.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Failures in a row after which it is said that a person has to look.
 const LIMIT: u32 = 8;
 
@@ -16,6 +22,53 @@ const LIMIT: u32 = 8;
 pub struct Recovery {
     failures: u32,
     up_since: Option<Instant>,
+}
+
+/// A controller that is bus-off: whether it may be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Off {
+    usable_at: Instant,
+    given_up_at: Instant,
+    back: bool,
+}
+
+/// What to do about a controller that was off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// Ask again at this instant, or once more is heard of it.
+    Wait(Instant),
+    /// It takes part again, and long enough has passed.
+    Use,
+    /// Nothing was heard of it.
+    Reopen,
+}
+
+impl Off {
+    /// It went off at `now`, and is not to be used for so long.
+    pub fn new(now: Instant, pause: Pause) -> Self {
+        let usable_at = now + pause.span;
+        Self { usable_at, given_up_at: usable_at.max(now + SILENCE), back: false }
+    }
+
+    /// It takes part again.
+    pub fn handle_back(&mut self) {
+        self.back = true;
+    }
+
+    /// It went off once more before it was used.
+    pub fn handle_off(&mut self) {
+        self.back = false;
+    }
+
+    /// What to do now.
+    pub fn poll(&self, now: Instant) -> Return {
+        let due = if self.back { self.usable_at } else { self.given_up_at };
+        match (now < due, self.back) {
+            (true, _) => Return::Wait(due),
+            (false, true) => Return::Use,
+            (false, false) => Return::Reopen,
+        }
+    }
 }
 
 /// What to do about a bus that was lost.
@@ -73,6 +126,33 @@ mod tests {
         }
         recovery.handle_up(now);
         assert_eq!(recovery.handle_down(now + SOUND), Pause { span: FIRST, hopeless: false });
+    }
+
+    #[test]
+    fn a_controller_that_is_restarted_at_once_is_used_after_the_pause_and_not_before() {
+        let now = Instant::now();
+        let mut recovery = Recovery::default();
+        for seconds in [1, 2, 4] {
+            recovery.handle_up(now);
+            let mut off = Off::new(now, recovery.handle_down(now));
+            assert_eq!(off.poll(now), Return::Wait(now + SILENCE));
+            off.handle_back();
+            let at = now + Duration::from_secs(seconds);
+            assert_eq!(off.poll(at - Duration::from_nanos(1)), Return::Wait(at));
+            assert_eq!(off.poll(at), Return::Use);
+            off.handle_off();
+            assert_eq!(off.poll(at), Return::Wait(now + SILENCE), "it went off again before it was used");
+        }
+    }
+
+    #[test]
+    fn a_controller_of_which_nothing_is_heard_is_opened_anew_after_a_minute() {
+        let now = Instant::now();
+        let off = Off::new(now, Pause { span: FIRST, hopeless: false });
+        assert_eq!(off.poll(now + SILENCE - Duration::from_nanos(1)), Return::Wait(now + SILENCE));
+        assert_eq!(off.poll(now + SILENCE), Return::Reopen);
+        let long = Off::new(now, Pause { span: LONGEST * 2, hopeless: true });
+        assert_eq!(long.poll(now + SILENCE), Return::Wait(now + LONGEST * 2));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Silence {
     }
 
     /// Whether a frame of ours may go; `unconfirmed` are with the bus, `sessions` are open.
-    pub(super) fn may_speak(&mut self, now: Instant, unconfirmed: usize, sessions: usize) -> bool {
+    pub(super) fn may_speak(&mut self, now: Instant, unconfirmed: u32, sessions: usize) -> bool {
         if sessions < 2 {
             self.state = State::Speaking { spent: Duration::ZERO };
             return true;

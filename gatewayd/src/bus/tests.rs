@@ -6,12 +6,15 @@ mod sharing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench::{Bench, functional_id, ids, image, program};
+use bench::{Bench, Place, functional_id, ids, image, program};
 use canfd::bus::BusUrl;
+use canfd::frame::{CanId, CanIds};
+use canfd::pacing::PacingConfig;
 use canfd::uds::profile::{Phase, Profile, SendTo};
 use canfd::uds::programming::EcuState;
 
 use super::{BusMaster, EcuError, EcuOrder, EcuReport, SeatConfig};
+use crate::config::addressing::AddressingPart;
 use crate::gateway::message::EcuIndex;
 
 const MS: Duration = Duration::from_millis(1);
@@ -151,6 +154,38 @@ fn functional_requests_of_two_seats_are_confirmed_in_the_order_they_were_sent() 
     for at in 0..2 {
         assert_eq!(bench.reports_of(at).last(), Some(&&EcuReport::Finished { version: "2.0.0".to_owned() }));
         assert!(bench.ecus[at].programmed == image(at), "ECU {at} holds something else");
+    }
+}
+
+#[test]
+fn ecus_that_share_every_id_are_told_apart_by_their_addresses() {
+    let id = |raw| CanId::standard(raw).unwrap();
+    let place = |ecu: u8, addressing| Place {
+        // As some makers have it: every request, functional ones too, goes out on one id.
+        ids: CanIds { request: id(0x6F1), response: id(0x600 + u16::from(ecu)) },
+        functional: id(0x6F1),
+        addressing,
+    };
+    let extended = |ecu| place(ecu, AddressingPart::Extended { ecu, tester: 0xF1, functional: 0xFE });
+    let mixed = |extension| Place {
+        ids: ids(0),
+        functional: functional_id(),
+        addressing: AddressingPart::Mixed { extension },
+    };
+    let profiles = [functional(), functional()];
+    for places in [[extended(0x10), extended(0x20)], [mixed(0x98), mixed(0x99)]] {
+        let mut bench = Bench::placed(&profiles, &places, 8, PacingConfig::default());
+        bench.order(0, program(0));
+        bench.order(1, program(1));
+        bench.run();
+        for at in 0..2 {
+            assert_eq!(
+                bench.reports_of(at).last(),
+                Some(&&EcuReport::Finished { version: "2.0.0".to_owned() })
+            );
+            assert!(bench.ecus[at].programmed == image(at), "ECU {at} holds something else");
+            assert!(bench.ecus[at].requests.contains(&vec![0x10, 0x83]), "it hears what is for all");
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use canfd::doip::{AddressKind, LogicalAddress};
 use crypto_offload::tls::Suites;
 
-use super::parts::{EcuPart, EngineName, MqttPart, TransportName};
+use super::addressing::{AddressingPart, clash};
+use super::link::LinkUrl;
+use super::parts::{BusPart, EcuPart, EngineName, MqttPart, TransportName};
 use super::{Config, Finding, line_of};
 use crate::io::mqtt::parse_url;
 
@@ -120,8 +123,19 @@ fn buses(config: &Config, text: &str, found: &mut Vec<Finding>) {
             let message = format!("bus `{}` is already there (line {before}); rename one of them", bus.name);
             found.push(Finding::error("BUS-001", line, message));
         }
-        if let Err(error) = bus.url.parse::<canfd::bus::BusUrl>() {
+        if let Err(error) = bus.url.parse::<LinkUrl>() {
             found.push(Finding::error("BUS-002", line, format!("bus `{}`: {error}", bus.name)));
+        }
+        if bus.is_doip() {
+            doip_bus(bus, line, found);
+            continue;
+        }
+        if bus.source_address.is_some() || bus.protocol_version.is_some() || bus.has_tls_files() {
+            let message = format!(
+                "bus `{}`: source_address, protocol_version, ca, certificate and key are for DoIP only",
+                bus.name
+            );
+            found.push(Finding::error("BUS-005", line, message));
         }
         if !(10_000..=1_000_000).contains(&bus.nominal_bit_rate) {
             let message = format!("bus `{}`: nominal_bit_rate is in bit/s, 10000 to 1000000", bus.name);
@@ -137,9 +151,35 @@ fn buses(config: &Config, text: &str, found: &mut Vec<Finding>) {
     }
 }
 
+/// A DoIP entity.
+fn doip_bus(bus: &BusPart, line: usize, found: &mut Vec<Finding>) {
+    let name = &bus.name;
+    if bus.nominal_bit_rate != 0 || bus.data_bit_rate != 0 {
+        let message = format!("bus `{name}`: nominal_bit_rate and data_bit_rate are for CAN only");
+        found.push(Finding::error("BUS-005", line, message));
+    }
+    if bus.certificate.is_some() != bus.key.is_some() {
+        let message = format!("bus `{name}`: certificate and key go together; one of them is missing");
+        found.push(Finding::error("BUS-005", line, message));
+    }
+    if bus.has_tls_files() && !matches!(bus.url.parse(), Ok(LinkUrl::Doip(url)) if url.tls) {
+        let message = format!("bus `{name}`: ca, certificate and key have no meaning without doips://");
+        found.push(Finding::error("BUS-005", line, message));
+    }
+    if !bus.source_address.is_some_and(|it| LogicalAddress(it).kind() == AddressKind::Tester) {
+        let message = format!("bus `{name}`: source_address is the gateway's own, 0x0E00 to 0x0FFF");
+        found.push(Finding::error("BUS-006", line, message));
+    }
+    if !matches!(bus.protocol_version, None | Some(2 | 3)) {
+        let message = format!("bus `{name}`: protocol_version is 2 (ISO 13400-2:2012) or 3 (2019)");
+        found.push(Finding::error("BUS-006", line, message));
+    }
+}
+
 fn ecus(config: &Config, text: &str, found: &mut Vec<Finding>) {
     let mut serials = BTreeMap::new();
-    let mut ids = BTreeMap::new();
+    let mut ids: BTreeMap<_, Vec<(Option<u8>, &str)>> = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
     for ecu in &config.ecus {
         let (line, ecu) = (line_of(text, ecu.span().start), ecu.get_ref());
         ecu_references(config, ecu, line, found);
@@ -147,12 +187,36 @@ fn ecus(config: &Config, text: &str, found: &mut Vec<Finding>) {
             let message = format!("ECU `{}` is already there (line {before})", ecu.serial);
             found.push(Finding::error("ECU-002", line, message));
         }
-        for id in [ecu.request_id, ecu.response_id] {
+        if config.buses.iter().any(|bus| bus.get_ref().name == ecu.bus && bus.get_ref().is_doip()) {
+            let address = ecu.logical_address.unwrap_or_default();
+            if let Some(other) = addresses.insert((&ecu.bus, address), &ecu.serial) {
+                let message = format!(
+                    "ECU `{}` and `{other}` share logical address {address:#06x} on bus `{}`",
+                    ecu.serial, ecu.bus
+                );
+                found.push(Finding::error("ECU-003", line, message));
+            }
+            doip_ecu(ecu, line, found);
+        } else if ecu.can_ids().is_none() || ecu.logical_address.is_some() || ecu.functional_address.is_some()
+        {
+            let message = format!(
+                "ECU `{}`: on CAN it needs request_id, response_id and functional_id, and no logical_address or \
+                 functional_address",
+                ecu.serial
+            );
+            found.push(Finding::error("ECU-007", line, message));
+        }
+        let addressing = ecu.addressing.physical();
+        for (id, address) in [(ecu.request_id, addressing.tx()), (ecu.response_id, addressing.rx())] {
+            let Some(id) = id else { continue };
             if id > CAN_ID_MAX {
                 let message = format!("ECU `{}`: {id:#x} is not a CAN id (29 bit at most)", ecu.serial);
                 found.push(Finding::error("ECU-004", line, message));
             }
-            if let Some(other) = ids.insert((&ecu.bus, id), &ecu.serial) {
+            let users = ids.entry((&ecu.bus, id)).or_default();
+            let other = users.iter().find(|(taken, _)| clash(*taken, address)).map(|(_, serial)| *serial);
+            users.push((address, &ecu.serial));
+            if let Some(other) = other {
                 let message = format!(
                     "ECU `{}` and `{other}` share CAN id {id:#x} on bus `{}`: both would answer, and every transfer \
                      would abort",
@@ -164,6 +228,31 @@ fn ecus(config: &Config, text: &str, found: &mut Vec<Finding>) {
         if !(1..=2).contains(&ecu.banks) {
             found.push(Finding::error("ECU-005", line, format!("ECU `{}`: banks is 1 or 2", ecu.serial)));
         }
+    }
+}
+
+/// An ECU behind a DoIP entity.
+fn doip_ecu(ecu: &EcuPart, line: usize, found: &mut Vec<Finding>) {
+    let serial = &ecu.serial;
+    let has_ids = ecu.request_id.is_some() || ecu.response_id.is_some() || ecu.functional_id.is_some();
+    if has_ids || ecu.addressing != AddressingPart::Normal {
+        let message = format!(
+            "ECU `{serial}`: with DoIP it has a logical_address, and no request_id, response_id, functional_id or \
+             addressing"
+        );
+        found.push(Finding::error("ECU-007", line, message));
+    }
+    let kind = |address: Option<u16>| address.map(|it| LogicalAddress(it).kind());
+    if !matches!(kind(ecu.logical_address), Some(AddressKind::Ecu | AddressKind::TruckAndBus)) {
+        let message = format!(
+            "ECU `{serial}`: logical_address is an ECU's, 0x0001 to 0x0DFF, 0x1000 to 0x7FFF or 0xD000 to 0xDFFF"
+        );
+        found.push(Finding::error("ECU-008", line, message));
+    }
+    if !matches!(kind(ecu.functional_address), None | Some(AddressKind::FunctionalGroup)) {
+        let message =
+            format!("ECU `{serial}`: functional_address is a group's, 0xE000 to 0xEFFF (ISO 13400-2)");
+        found.push(Finding::error("ECU-008", line, message));
     }
 }
 

@@ -3,8 +3,10 @@
 //! [`Config::parse`] gives a configuration that can be used as it stands or a list of [`Finding`]s; there is no
 //! half-checked state. Nothing here opens, binds or connects to anything, except that [`Config::load`] reads the file.
 
+pub mod addressing;
 mod check;
 mod finding;
+pub mod link;
 pub mod parts;
 pub mod reference;
 pub mod units;
@@ -169,6 +171,24 @@ mod tests {
     fn two_ecus_that_answer_on_one_id_are_refused() {
         let text = reference::TEXT.replace("response_id = 0x7B2", "response_id = 0x7B1");
         assert!(errors(&text).contains("[ECU-003]"));
+    }
+
+    #[test]
+    fn two_ecus_may_share_an_id_where_their_addresses_differ() {
+        let first = |tester: u8| {
+            format!("addressing = {{ extended = {{ ecu = 0x10, tester = {tester}, functional = 0xFE }} }}")
+        };
+        let second = "request_id = 0x731\naddressing = { extended = { ecu = 0x20, tester = 0xF1, functional = 0xFE } }";
+        let text = |tester| {
+            reference::TEXT
+                .replace("addressing = \"normal\"", &first(tester))
+                .replace("request_id = 0x732", second)
+                .replace("response_id = 0x7B2", "response_id = 0x7B1")
+        };
+        assert!(parse(&text(0xF2)).is_ok());
+        assert!(errors(&text(0xF1)).contains("[ECU-003]"), "both answer the same tester on one id");
+        let normal = text(0xF2).replace(&first(0xF2), "addressing = \"normal\"");
+        assert!(errors(&normal).contains("[ECU-003]"), "one of them hears every frame of the id");
     }
 
     #[test]

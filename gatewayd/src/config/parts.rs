@@ -6,6 +6,8 @@ use std::time::Duration;
 use crypto_offload::tls::Suites;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::addressing::AddressingPart;
+use super::link::LinkUrl;
 use super::units::{Size, Span};
 
 /// `[vehicle]`
@@ -278,12 +280,42 @@ pub struct PolicyPart {
 pub struct BusPart {
     /// What `[[ecu]]` entries call it.
     pub name: String,
-    /// `can:IFNAME` or `virtual:/path/to/socket`.
+    /// `can:IFNAME`, `virtual:/path/to/socket` or `udp:GROUP:PORT`; or a DoIP entity, `doip://HOST:PORT` or
+    /// `doips://HOST:PORT`.
     pub url: String,
-    /// Nominal bit rate in bit/s, as the link is set up.
+    /// Nominal bit rate in bit/s, as the link is set up. Not with DoIP.
+    #[serde(default)]
     pub nominal_bit_rate: u32,
-    /// Data-phase bit rate in bit/s, as the link is set up.
+    /// Data-phase bit rate in bit/s, as the link is set up. Not with DoIP.
+    #[serde(default)]
     pub data_bit_rate: u32,
+    /// The gateway's own logical address, 0x0E00 to 0x0FFF. With DoIP only.
+    #[serde(default)]
+    pub source_address: Option<u16>,
+    /// Edition of ISO 13400-2 to speak: 2 (2012) or 3 (2019). With DoIP only; 2, or 3 with TLS, by default.
+    #[serde(default)]
+    pub protocol_version: Option<u8>,
+    /// PEM file with the certificates that may sign the entity's. With `doips` only; those of `cloud.ca` otherwise.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// PEM file with the certificate chain to show the entity. With `doips` only; the one of `[cloud]` otherwise.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// The private key of `certificate`.
+    #[serde(default)]
+    pub key: Option<Secret>,
+}
+
+impl BusPart {
+    /// Whether it is a DoIP entity, by its URL.
+    pub fn is_doip(&self) -> bool {
+        LinkUrl::is_doip(&self.url)
+    }
+
+    /// Whether it names a file of its own for TLS.
+    pub fn has_tls_files(&self) -> bool {
+        self.ca.is_some() || self.certificate.is_some() || self.key.is_some()
+    }
 }
 
 /// `[[ecu]]`
@@ -296,12 +328,24 @@ pub struct EcuPart {
     pub hardware_id: String,
     /// The bus it is on.
     pub bus: String,
-    /// CAN id it listens on (above 0x7FF: 29 bit).
-    pub request_id: u32,
+    /// CAN id it listens on (above 0x7FF: 29 bit). Not with DoIP, as the two below.
+    #[serde(default)]
+    pub request_id: Option<u32>,
     /// CAN id it answers on (above 0x7FF: 29 bit).
-    pub response_id: u32,
+    #[serde(default)]
+    pub response_id: Option<u32>,
     /// CAN id for requests to all ECUs of the bus.
-    pub functional_id: u32,
+    #[serde(default)]
+    pub functional_id: Option<u32>,
+    /// The address in front of its frames, where ECUs share CAN ids. Default: `normal`, none. Not with DoIP.
+    #[serde(default)]
+    pub addressing: AddressingPart,
+    /// Its logical address. With DoIP only.
+    #[serde(default)]
+    pub logical_address: Option<u16>,
+    /// Logical address for requests to all ECUs of the entity; without one they go to this ECU alone. With DoIP only.
+    #[serde(default)]
+    pub functional_address: Option<u16>,
     /// One bank is only erased once the whole image lies verified in the store; two are streamed into.
     #[serde(default = "EcuPart::default_banks")]
     pub banks: u8,
@@ -309,7 +353,27 @@ pub struct EcuPart {
     pub dialect: String,
 }
 
+/// The CAN ids of an ECU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawCanIds {
+    /// It listens on.
+    pub request: u32,
+    /// It answers on.
+    pub response: u32,
+    /// Of requests to all ECUs of the bus.
+    pub functional: u32,
+}
+
 impl EcuPart {
+    /// Its CAN ids; `None` where one is not written, as with DoIP.
+    pub fn can_ids(&self) -> Option<RawCanIds> {
+        Some(RawCanIds {
+            request: self.request_id?,
+            response: self.response_id?,
+            functional: self.functional_id?,
+        })
+    }
+
     const fn default_banks() -> u8 {
         1
     }

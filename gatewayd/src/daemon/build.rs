@@ -1,34 +1,24 @@
 //! From the configuration to the parts of the daemon. Files are read here, nothing is connected.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use canfd::bit_timing::BitTiming;
-use canfd::bus::BusUrl;
-use canfd::frame::{CanId, CanIds};
-use canfd::pacing::PacingConfig;
 use crypto_offload::job::{Cipher, SecretKey};
 use ota::journal::Banks;
 use ota::uptane::verify::{TrustedMetadata, TrustedRepository};
-use tokio::sync::mpsc;
-use topology::{Role, Topology};
+use topology::Topology;
 use zeroize::Zeroizing;
 
 use super::StartError;
-use crate::bus::{BusMaster, SeatConfig};
 use crate::config::Config;
-use crate::config::parts::{BusPart, EcuPart, KekPart};
+use crate::config::parts::{EcuPart, KekPart};
 use crate::event_loop::Topics;
-use crate::gateway::message::{EcuIndex, Input};
 use crate::gateway::{EcuSetup, KeyEncryptionKey, Setup};
-use crate::io::can::BusWorker;
 use crate::io::mqtt::{self, MqttConfig};
 use crate::io::tls::ClientTls;
-use crate::runtime::Layout;
 use crate::systemd::ServiceManager;
 
-fn wrong(error: impl std::fmt::Display) -> StartError {
+pub(super) fn wrong(error: impl std::fmt::Display) -> StartError {
     StartError::Config(error.to_string())
 }
 
@@ -104,62 +94,6 @@ fn key(part: &KekPart) -> Result<KeyEncryptionKey, StartError> {
         )));
     }
     Ok(KeyEncryptionKey { id: part.id.parse().map_err(wrong)?, cipher, key: SecretKey::new(bytes.to_vec()) })
-}
-
-/// The seats of every bus, in the order of the configuration.
-pub(super) fn seats(config: &Config) -> Result<Vec<Vec<SeatConfig>>, StartError> {
-    let mut seats: Vec<Vec<SeatConfig>> = config.buses.iter().map(|_| Vec::new()).collect();
-    for (at, part) in config.ecus.iter().enumerate() {
-        let part = part.get_ref();
-        let profile = config.dialects.get(&part.dialect).cloned().unwrap_or_default();
-        profile.validate().map_err(|error| wrong(format!("dialect `{}`: {error}", part.dialect)))?;
-        let bus = bus_of(config, part)?;
-        let url = config.buses.get(bus).map(|it| url_of(it.get_ref())).transpose()?;
-        let seat = SeatConfig {
-            ecu: EcuIndex(at),
-            ids: CanIds { request: can_id(part.request_id)?, response: can_id(part.response_id)? },
-            functional: can_id(part.functional_id)?,
-            profile: Arc::new(profile),
-            max_in_flight: url.as_ref().map_or(1, SeatConfig::frames_in_flight),
-        };
-        if let Some(seats) = seats.get_mut(bus) {
-            seats.push(seat);
-        }
-    }
-    Ok(seats)
-}
-
-fn url_of(part: &BusPart) -> Result<BusUrl, StartError> {
-    part.url.parse().map_err(|error| wrong(format!("bus `{}`: {error}", part.name)))
-}
-
-fn can_id(raw: u32) -> Result<CanId, StartError> {
-    match u16::try_from(raw) {
-        Ok(short) if short <= 0x7FF => CanId::standard(short).map_err(wrong),
-        _ => CanId::extended(raw).map_err(wrong),
-    }
-}
-
-/// A worker for every bus.
-pub(super) fn buses(
-    config: &Config,
-    seats: Vec<Vec<SeatConfig>>,
-    layout: &Layout,
-    inputs: &mpsc::Sender<Input>,
-) -> Result<Vec<(String, BusWorker)>, StartError> {
-    let mut workers = Vec::new();
-    for (at, (part, seats)) in config.buses.iter().zip(seats).enumerate() {
-        let part = part.get_ref();
-        let url = url_of(part)?;
-        let pin = layout.pin(Role::Bus, at);
-        let timing = BitTiming::new(part.nominal_bit_rate, part.data_bit_rate)
-            .ok_or_else(|| wrong(format!("bus `{}`: data_bit_rate is below nominal_bit_rate", part.name)))?;
-        let master = BusMaster::paced(seats, timing, PacingConfig::default());
-        let worker = BusWorker::start(&part.name, url, master, pin, inputs.clone())
-            .map_err(super::system("cannot start a bus worker"))?;
-        workers.push((part.name.clone(), worker));
-    }
-    Ok(workers)
 }
 
 /// What the broker link is told.

@@ -1,26 +1,26 @@
 //! One thread per bus: frames in, frames out, the bus master's timers, and nothing that could delay them.
 
+mod traffic;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use canfd::bus::{Bus, BusError, BusUrl, SendOutcome};
-use canfd::frame::FdFrame;
+use canfd::bus::{Bus, BusError, BusUrl};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
 use super::worker::Worker;
-use crate::bus::{BusMaster, EcuOrder, Recovery};
+use crate::bus::{BusMaster, EcuOrder, Off, Pause, Recovery, Return};
 use crate::gateway::message::{EcuIndex, Input};
 use crate::runtime::Pin;
+use traffic::{Heard, Loss, Traffic};
 
 /// Orders that may wait for the thread. The brain has a few per ECU at most.
 const QUEUE: usize = 1024;
 /// Longest wait for anything, so that nothing is ever missed for longer.
 const ROUND: Duration = Duration::from_secs(1);
-/// Frames handled in one turn before orders are looked at again.
-const TURN: usize = 256;
 
 /// A handle on a bus's thread. Dropping it stops the thread; sessions that are open end by the ECUs' own timers.
 #[derive(Debug)]
@@ -50,7 +50,8 @@ impl BusWorker {
             if let Ok(mut told) = told.lock() {
                 *told = given;
             }
-            BusLoop { url, master, queue, wake: woken, inputs, held: None, told: false }.run();
+            let (traffic, recovery) = (Traffic::new(master), Recovery::default());
+            BusLoop { url, traffic, queue, wake: woken, inputs, recovery, told: false }.run();
         })?;
         Ok(Self { worker, wake, cpus })
     }
@@ -83,58 +84,97 @@ impl Drop for BusWorker {
     }
 }
 
-/// Why a turn ended.
+/// Why a bus is served no more.
 enum Stop {
     /// The daemon stops.
     Asked,
-    /// The bus is gone.
-    Bus(BusError),
+    /// The bus cannot be used.
+    Lost(Loss),
 }
 
 struct BusLoop {
     url: BusUrl,
-    master: BusMaster,
+    traffic: Traffic,
     queue: blocking::Receiver<(EcuIndex, EcuOrder)>,
     wake: Arc<OwnedFd>,
     inputs: mpsc::Sender<Input>,
-    /// A frame the bus had no room for.
-    held: Option<FdFrame>,
+    recovery: Recovery,
     /// Whether the log already says that the bus is missing.
     told: bool,
 }
 
 impl BusLoop {
     fn run(mut self) {
-        let mut recovery = Recovery::default();
         loop {
             // What else is on the bus neither fills the socket's queue nor wakes the thread.
             let opened = canfd::bus::open(&self.url)
-                .and_then(|mut bus| bus.listen_to(&self.master.ids()).map(|()| bus));
-            let reason = match opened {
-                Ok(mut bus) => {
-                    tracing::info!(bus = %self.url, "bus open");
-                    self.told = false;
-                    self.held = None;
-                    self.master.handle_bus_up();
-                    recovery.handle_up(Instant::now());
-                    match self.serve(bus.as_mut()) {
-                        Stop::Asked => return,
-                        Stop::Bus(error) => error,
-                    }
-                }
-                Err(error) => error,
+                .and_then(|mut bus| bus.listen_to(&self.traffic.master.ids()).map(|()| bus));
+            let reason = match opened.map(|mut bus| self.keep(bus.as_mut())) {
+                Ok(Stop::Asked) => return,
+                Ok(Stop::Lost(Loss::Bus(error))) | Err(error) => error,
+                Ok(Stop::Lost(Loss::Off)) => BusError::Off { url: self.url.to_string() },
             };
-            let pause = recovery.handle_down(Instant::now());
-            if !self.told {
-                tracing::warn!(bus = %self.url, error = %reason, "bus not usable; trying again in {:?}", pause.span);
-                self.told = true;
-            }
-            if pause.hopeless {
-                tracing::error!(bus = %self.url, "bus fails again and again: check wiring, termination and bit rates");
-            }
-            self.master.handle_bus_down(&reason.to_string());
+            let pause = self.lose(&reason);
+            self.traffic.master.handle_bus_down(&reason.to_string());
             if !self.wait_closed(pause.span) {
                 return;
+            }
+        }
+    }
+
+    /// Uses a bus as long as its descriptor is good for anything, bus-off or not.
+    fn keep(&mut self, bus: &mut dyn Bus) -> Stop {
+        loop {
+            tracing::info!(bus = %self.url, "bus open");
+            self.told = false;
+            self.traffic.handle_up();
+            self.recovery.handle_up(Instant::now());
+            match self.serve(bus) {
+                Stop::Lost(Loss::Off) => {}
+                other => return other,
+            }
+            let pause = self.lose(&"its controller is bus-off");
+            if let Some(stop) = self.wait_off(bus, pause) {
+                return stop;
+            }
+        }
+    }
+
+    /// Notes a loss, and says it where that is news.
+    fn lose(&mut self, reason: &dyn std::fmt::Display) -> Pause {
+        let pause = self.recovery.handle_down(Instant::now());
+        if !self.told {
+            tracing::warn!(bus = %self.url, error = %reason, "bus not usable; trying again in {:?}", pause.span);
+            self.told = true;
+        }
+        if pause.hopeless {
+            tracing::error!(bus = %self.url, "bus fails again and again: check wiring, termination and bit rates");
+        }
+        pause
+    }
+
+    /// Waits until the controller takes part again and the pause is over, refusing orders. `None` when it does.
+    fn wait_off(&mut self, bus: &mut dyn Bus, pause: Pause) -> Option<Stop> {
+        let mut off = Off::new(Instant::now(), pause);
+        loop {
+            if !self.take_orders() || !self.tell() {
+                return Some(Stop::Asked);
+            }
+            match self.traffic.listen(bus) {
+                Ok((_, Heard::Alive)) => off.handle_back(),
+                Ok((_, Heard::Off)) => off.handle_off(),
+                Ok((_, Heard::Nothing)) => {}
+                Err(error) => return Some(Stop::Lost(Loss::Bus(error))),
+            }
+            let now = Instant::now();
+            match off.poll(now) {
+                Return::Wait(until) => self.sleep(Some(bus), until.saturating_duration_since(now).min(ROUND)),
+                Return::Use => return None,
+                Return::Reopen => {
+                    // That nobody restarts it is news.
+                    self.told = false;
+                    return Some(Stop::Lost(Loss::Off));
+                }
             }
         }
     }
@@ -159,54 +199,33 @@ impl BusLoop {
             if !self.take_orders() {
                 return Stop::Asked;
             }
-            let idle = match self.turn(bus) {
+            let idle = match self.traffic.turn(bus) {
                 Ok(idle) => idle,
-                Err(error) => return Stop::Bus(error),
+                Err(loss) => return Stop::Lost(loss),
             };
             if !self.tell() {
                 return Stop::Asked;
             }
             if idle {
-                let now = Instant::now();
-                let until = self.master.poll_timeout().map_or(ROUND, |at| at.saturating_duration_since(now));
-                self.sleep(Some(bus), until.min(ROUND));
+                self.wait(bus);
             }
         }
     }
 
-    /// Moves what can be moved. True when there is nothing left to do but wait.
-    fn turn(&mut self, bus: &mut dyn Bus) -> Result<bool, BusError> {
-        let mut received = 0;
-        while received < TURN {
-            match bus.recv() {
-                Ok(Some(frame)) => self.master.handle_frame(Instant::now(), &frame),
-                Ok(None) => break,
-                Err(error) if error.is_transient() => tracing::debug!(%error, "frame ignored"),
-                Err(error) => return Err(error),
-            }
-            received += 1;
-        }
+    /// Waits for whatever comes first; for the bus only where its word is wanted now.
+    fn wait(&mut self, bus: &mut dyn Bus) {
         let now = Instant::now();
-        if self.master.poll_timeout().is_some_and(|at| at <= now) {
-            self.master.handle_timeout(now);
-        }
-        let mut blocked = false;
-        while let Some(frame) = self.held.take().or_else(|| self.master.poll_transmit(now)) {
-            if bus.send(&frame)? == SendOutcome::WouldBlock {
-                self.held = Some(frame);
-                blocked = true;
-                break;
-            }
-        }
-        bus.flush()?;
-        Ok(received < TURN && (blocked || self.held.is_none()))
+        let rest = self.traffic.poll_rest(now, bus);
+        let until = rest.into_iter().chain(self.traffic.master.poll_timeout()).min();
+        let span = until.map_or(ROUND, |at| at.saturating_duration_since(now));
+        self.sleep(rest.is_none().then_some(bus), span.min(ROUND));
     }
 
     /// False when the daemon stops.
     fn take_orders(&mut self) -> bool {
         loop {
             match self.queue.try_recv() {
-                Ok((ecu, order)) => self.master.handle_order(Instant::now(), ecu, order),
+                Ok((ecu, order)) => self.traffic.master.handle_order(Instant::now(), ecu, order),
                 Err(blocking::TryRecvError::Empty) => return true,
                 Err(blocking::TryRecvError::Disconnected) => return false,
             }
@@ -215,7 +234,7 @@ impl BusLoop {
 
     /// Passes the reports on. False when nobody listens any more.
     fn tell(&mut self) -> bool {
-        while let Some((ecu, report)) = self.master.poll_report() {
+        while let Some((ecu, report)) = self.traffic.master.poll_report() {
             if self.inputs.blocking_send(Input::Ecu { ecu, report }).is_err() {
                 return false;
             }
@@ -228,15 +247,19 @@ impl BusLoop {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: span.subsec_nanos().into(),
         };
-        let mut fds = vec![PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN)];
+        let wake = PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN);
+        let mut fds = [wake.clone(), wake];
+        let mut count = 1;
         if let Some(bus) = &bus {
             let wants = if bus.wants_write() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            fds.push(PollFd::from_borrowed_fd(bus.as_fd(), wants));
+            fds[1] = PollFd::from_borrowed_fd(bus.as_fd(), wants);
+            count = 2;
         }
         // An interrupted wait only means another turn.
-        let _ = poll(&mut fds, Some(&span));
-        let mut count = [0; 8];
-        // A counter at zero has nothing to read.
-        let _ = rustix::io::read(&*self.wake, &mut count);
+        let _ = poll(&mut fds[..count], Some(&span));
+        if !fds[0].revents().is_empty() {
+            // Whatever it counted, the queue is looked at as a whole.
+            let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        }
     }
 }

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::parts::{CloudPart, MqttPart, Secret};
+use crate::config::parts::{BusPart, CloudPart, MqttPart, Secret};
 
 /// Why the gateway cannot authenticate itself or its peer.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,22 @@ impl ClientTls {
     /// [`TlsError`] names the file at fault.
     pub fn for_broker(
         part: &MqttPart,
+        cloud: &CloudPart,
+        credentials: Option<&Path>,
+    ) -> Result<Self, TlsError> {
+        let mut identities = own(cloud);
+        if let (Some(certificate), Some(key)) = (&part.certificate, &part.key) {
+            identities.insert(0, (certificate, key));
+        }
+        Self::new(cloud.suites, part.ca.as_ref().unwrap_or(&cloud.ca), &identities, credentials)
+    }
+
+    /// What a `[[bus]]` says, and `[cloud]` where it does not.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file at fault.
+    pub fn for_entity(
+        part: &BusPart,
         cloud: &CloudPart,
         credentials: Option<&Path>,
     ) -> Result<Self, TlsError> {

@@ -239,6 +239,12 @@ fn named_files(config: &Config, facts: &Facts) -> Vec<(String, Result<PathBuf, S
     for (key, named) in [("cloud.sm_key", &cloud.sm_key), ("mqtt.key", &mqtt.key)] {
         files.extend(named.iter().map(|it| (key.to_owned(), secret(it))));
     }
+    for (at, bus) in config.buses.iter().map(|it| it.get_ref()).enumerate() {
+        for (name, path) in [("ca", &bus.ca), ("certificate", &bus.certificate)] {
+            files.extend(path.iter().map(|it| (format!("bus[{at}].{name}"), Ok(it.clone()))));
+        }
+        files.extend(bus.key.iter().map(|it| (format!("bus[{at}].key"), secret(it))));
+    }
     for (at, key) in config.uptane.key_encryption_keys.iter().enumerate() {
         files.push((format!("uptane.key_encryption_key[{at}].key"), secret(&key.key)));
     }

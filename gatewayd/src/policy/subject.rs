@@ -45,6 +45,8 @@ impl Subject {
         all.push(("cloud.key".to_owned(), &self.config.cloud.key));
         all.extend(self.config.cloud.sm_key.iter().map(|it| ("cloud.sm_key".to_owned(), it)));
         all.extend(self.config.mqtt.key.iter().map(|it| ("mqtt.key".to_owned(), it)));
+        let buses = self.config.buses.iter().map(|it| it.get_ref()).enumerate();
+        all.extend(buses.filter_map(|(at, bus)| Some((format!("bus[{at}].key"), bus.key.as_ref()?))));
         all
     }
 

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! `ecu-sim`: simulated ECUs on a CAN bus, for a bench. Exit codes: 0 after `quit`, 1 an ECU or a bus failed,
+//! `ecu-sim`: simulated ECUs on a CAN bus or on Ethernet, for a bench. Exit codes: 0 after `quit`, 1 an ECU or a bus failed,
 //! 64 usage, 78 bad bench file.
 
 use std::error::Error;
@@ -13,9 +13,10 @@ use canfd::bit_timing::BitTiming;
 use canfd::bus::BusUrl;
 use clap::Parser;
 use gateway_sim::bus::BusHub;
-use gateway_sim::ecu::bench::{Bench, BenchEcu, EXAMPLE};
+use gateway_sim::ecu::bench::{Bench, BenchEcu, BenchLink, EXAMPLE};
 use gateway_sim::ecu::command::{Command, HELP, Injection};
-use gateway_sim::ecu::{EcuNode, SimEcu};
+use gateway_sim::ecu::doip::DoipNode;
+use gateway_sim::ecu::{EcuNode, NodeError, SimEcu};
 
 /// `EX_USAGE` and `EX_CONFIG` of sysexits(3).
 const USAGE: u8 = 64;
@@ -33,7 +34,7 @@ SIGTERM and SIGINT are a power cut: flash is kept.
 On a machine without CAN: ecu-sim --bus virtual:/tmp/bus0 --hub 500000/2000000 bench.toml
 With CAN in the kernel: ip link add vcan0 type vcan; ip link set vcan0 mtu 72 up";
 
-/// Simulated ECUs on a CAN bus: UDS over ISO-TP, flash that survives, faults on command.
+/// Simulated ECUs: UDS over ISO-TP on a CAN bus or over DoIP, flash that survives, faults on command.
 #[derive(Debug, Parser)]
 #[command(name = "ecu-sim", version, after_help = AFTER_HELP)]
 struct Cli {
@@ -126,7 +127,55 @@ struct Rig {
 struct Seat {
     ecu: BenchEcu,
     /// `None` while it is switched off
-    node: Option<EcuNode>,
+    node: Option<Node>,
+}
+
+/// An ECU that runs.
+enum Node {
+    Can(EcuNode),
+    Doip(DoipNode),
+}
+
+impl Node {
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Can(node) => node.has_ended(),
+            Self::Doip(node) => node.has_ended(),
+        }
+    }
+
+    fn stop(self) -> Result<(), NodeError> {
+        match self {
+            Self::Can(node) => node.stop(),
+            Self::Doip(node) => node.stop(),
+        }
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut SimEcu) -> T + Send + 'static,
+    ) -> Result<T, NodeError> {
+        match self {
+            Self::Can(node) => node.ask(question),
+            Self::Doip(node) => node.ask(question),
+        }
+    }
+
+    fn inject(&self, fault: Injection) -> Outcome<()> {
+        let now = Instant::now();
+        match self {
+            Self::Can(node) => node.ask_port(move |port| fault.apply(now, port))??,
+            Self::Doip(node) => node.ask_port(move |port| fault.apply_to_doip(now, port))??,
+        }
+        Ok(())
+    }
+
+    fn clear_faults(&self) -> Result<(), NodeError> {
+        match self {
+            Self::Can(node) => node.ask_port(gateway_sim::ecu::EcuPort::clear_faults),
+            Self::Doip(node) => node.ask_port(gateway_sim::ecu::doip::DoipPort::clear_faults),
+        }
+    }
 }
 
 impl Rig {
@@ -135,7 +184,7 @@ impl Rig {
         if let Some(Rates(timing)) = hub {
             let mut paths: Vec<&PathBuf> = Vec::new();
             for ecu in &ecus {
-                if let BusUrl::Virtual(path) = &ecu.bus
+                if let Some(BusUrl::Virtual(path)) = ecu.link.bus()
                     && !paths.contains(&path)
                 {
                     paths.push(path);
@@ -152,8 +201,8 @@ impl Rig {
         for seat in &mut seats {
             seat.power_on()?;
         }
-        for Seat { ecu, .. } in &seats {
-            println!("{} on {}, flash in {}", ecu.name, ecu.bus, ecu.flash.display());
+        for seat in &seats {
+            println!("{} on {}, flash in {}", seat.ecu.name, seat.place(), seat.ecu.flash.display());
         }
         println!("ready, {} ECUs", seats.len());
         std::io::stdout().flush()?;
@@ -221,7 +270,7 @@ impl Rig {
             }
             Command::Clear { ecu } => {
                 for seat in self.named(&ecu)? {
-                    seat.node()?.ask_port(gateway_sim::ecu::EcuPort::clear_faults)?;
+                    seat.node()?.clear_faults()?;
                 }
             }
             Command::Power { ecu, off, on } => {
@@ -249,26 +298,46 @@ impl Rig {
 
 impl Seat {
     fn power_on(&mut self) -> Outcome<()> {
-        let BenchEcu { name, bus, flash, node, config, faults } = &self.ecu;
+        let BenchEcu { name, link, flash, config, faults } = &self.ecu;
         let faults = faults.iter().map(|text| Injection::parse(text));
         let faults =
             faults.collect::<Result<Vec<_>, _>>().map_err(|error| format!("faults of {name}: {error}"))?;
         let ecu = SimEcu::open(Instant::now(), flash, Arc::new(config.clone()))?;
-        self.node = Some(EcuNode::start(name, canfd::bus::open(bus)?, ecu, *node)?);
+        self.node = Some(match link {
+            BenchLink::Can { bus, node } => {
+                Node::Can(EcuNode::start(name, canfd::bus::open(bus)?, ecu, *node)?)
+            }
+            BenchLink::Doip(node) => Node::Doip(DoipNode::start(name, ecu, (**node).clone())?),
+        });
         faults.into_iter().try_for_each(|fault| self.inject(fault))
     }
 
-    fn node(&self) -> Result<&EcuNode, String> {
+    /// Where it can be found; ports that were given as 0 are known once it is on.
+    fn place(&self) -> String {
+        match (&self.ecu.link, &self.node) {
+            (BenchLink::Can { bus, .. }, _) => bus.to_string(),
+            (BenchLink::Doip(_), Some(Node::Doip(node))) => {
+                let addresses = node.addresses();
+                let tls = addresses.tls.map_or_else(String::new, |it| format!(" doips://{it}"));
+                let udp = addresses.udp.map_or_else(String::new, |it| format!(" udp://{it}"));
+                format!("doip://{}{tls}{udp}", addresses.tcp)
+            }
+            (BenchLink::Doip(node), _) => format!("doip://{}", node.listen),
+        }
+    }
+
+    fn node(&self) -> Result<&Node, String> {
         self.node.as_ref().ok_or_else(|| format!("{} is switched off", self.ecu.name))
     }
 
     fn inject(&self, fault: Injection) -> Outcome<()> {
-        Ok(self.node()?.ask_port(move |port| fault.apply(Instant::now(), port))?)
+        self.node()?.inject(fault)
     }
 
     fn describe(&self) -> Outcome<String> {
-        let BenchEcu { name, bus, config, .. } = &self.ecu;
-        let Some(node) = &self.node else { return Ok(format!("{name} {bus} off")) };
+        let BenchEcu { name, config, .. } = &self.ecu;
+        let place = self.place();
+        let Some(node) = &self.node else { return Ok(format!("{name} {place} off")) };
         let banks = config.profile.banks.len();
         let figures = node.ask(move |ecu| {
             let version = ecu
@@ -282,6 +351,6 @@ impl Seat {
                 erases.join(",")
             )
         })?;
-        Ok(format!("{name} {bus} on {figures}"))
+        Ok(format!("{name} {place} on {figures}"))
     }
 }

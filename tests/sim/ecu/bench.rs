@@ -1,5 +1,10 @@
 //! The ECUs of a test bench, as a TOML file: [`EXAMPLE`] shows every key.
 
+mod ethernet;
+
+pub use ethernet::{DoipPart, DoipPartError, TlsPart};
+
+use super::doip::DoipNodeConfig;
 use super::{EcuConfig, NodeConfig};
 use canfd::bus::BusUrl;
 use canfd::frame::{CanId, CanIds, IdError};
@@ -37,12 +42,14 @@ pub struct Bench {
 pub struct EcuPart {
     /// Its name in commands and its flash folder.
     pub name: String,
+    /// How it is reached by DoIP, instead of a bus.
+    pub doip: Option<DoipPart>,
     /// Its bus.
     pub bus: Option<BusUrl>,
-    /// CAN id it listens on (above 0x7FF: 29 bit).
-    pub request_id: u32,
-    /// CAN id it answers on (above 0x7FF: 29 bit).
-    pub response_id: u32,
+    /// CAN id it listens on (above 0x7FF: 29 bit); not with DoIP.
+    pub request_id: Option<u32>,
+    /// CAN id it answers on (above 0x7FF: 29 bit); not with DoIP.
+    pub response_id: Option<u32>,
     /// CAN id for requests to all ECUs of the bus.
     pub functional_id: Option<u32>,
     /// Frames it sends.
@@ -72,6 +79,9 @@ pub struct EcuPart {
     /// Time from reset to the first answer.
     #[serde(default, deserialize_with = "optional")]
     pub boot_time: Option<Duration>,
+    /// Trouble codes it has found.
+    #[serde(default)]
+    pub trouble_codes: Vec<u32>,
     /// P2 of its server.
     #[serde(default, deserialize_with = "optional")]
     pub p2: Option<Duration>,
@@ -113,16 +123,38 @@ impl EcuPart {
 pub struct BenchEcu {
     /// Its name.
     pub name: String,
-    /// Its bus.
-    pub bus: BusUrl,
+    /// Where it listens.
+    pub link: BenchLink,
     /// Where its flash lies.
     pub flash: PathBuf,
-    /// Where it listens.
-    pub node: NodeConfig,
     /// What it is.
     pub config: EcuConfig,
     /// Faults from the start on.
     pub faults: Vec<String>,
+}
+
+/// Where an ECU listens.
+#[derive(Debug, Clone)]
+pub enum BenchLink {
+    /// On a CAN bus
+    Can {
+        /// Which
+        bus: BusUrl,
+        /// Its identifiers and frames
+        node: NodeConfig,
+    },
+    /// On Ethernet
+    Doip(Box<DoipNodeConfig>),
+}
+
+impl BenchLink {
+    /// The bus, where it is one.
+    pub const fn bus(&self) -> Option<&BusUrl> {
+        match self {
+            Self::Can { bus, .. } => Some(bus),
+            Self::Doip(_) => None,
+        }
+    }
 }
 
 impl Bench {
@@ -153,9 +185,11 @@ impl Bench {
             if !names.insert(ecu.name.clone()) {
                 return Err(BenchError::Twice { name: ecu.name });
             }
-            for id in [part.request_id, part.response_id] {
-                if !ids.insert((ecu.bus.to_string(), id)) {
-                    return Err(BenchError::SharedId { name: ecu.name, id });
+            if let Some(bus) = ecu.link.bus() {
+                for id in part.request_id.into_iter().chain(part.response_id) {
+                    if !ids.insert((bus.to_string(), id)) {
+                        return Err(BenchError::SharedId { name: ecu.name, id });
+                    }
                 }
             }
             ecus.push(ecu);
@@ -176,16 +210,22 @@ impl Bench {
         {
             return Err(BenchError::Name { name });
         }
-        let bus = bus.or(part.bus.as_ref()).or(self.bus.as_ref());
-        let bus = bus.cloned().ok_or_else(|| BenchError::NoBus { name: name.clone() })?;
-        Ok(BenchEcu {
-            flash: flash_dir.join(&name),
-            node: node(part)?,
-            config: self.config(part)?,
-            faults: part.faults.clone(),
-            name,
-            bus,
-        })
+        let config = self.config(part)?;
+        let link = match &part.doip {
+            Some(_) if part.bus.is_some() || part.request_id.is_some() || part.response_id.is_some() => {
+                return Err(BenchError::TwoLinks { name });
+            }
+            Some(doip) => {
+                let wrong = |source| BenchError::Doip { name: name.clone(), source: Box::new(source) };
+                BenchLink::Doip(Box::new(doip.node(config.boot_time).map_err(wrong)?))
+            }
+            None => {
+                let bus = bus.or(part.bus.as_ref()).or(self.bus.as_ref());
+                let bus = bus.cloned().ok_or_else(|| BenchError::NoBus { name: name.clone() })?;
+                BenchLink::Can { bus, node: node(part)? }
+            }
+        };
+        Ok(BenchEcu { flash: flash_dir.join(&name), link, config, faults: part.faults.clone(), name })
     }
 
     fn config(&self, part: &EcuPart) -> Result<EcuConfig, BenchError> {
@@ -207,6 +247,9 @@ impl Bench {
             security_delay: part.security_delay.unwrap_or(base.server.security_delay),
             ..base.server
         };
+        if let Some(code) = part.trouble_codes.iter().find(|code| **code > 0x00FF_FFFF) {
+            return Err(BenchError::TroubleCode { name: name(), code: *code });
+        }
         let factory_image = match &part.image {
             None => base.factory_image,
             Some(path) => {
@@ -223,6 +266,7 @@ impl Bench {
             erase_time: part.erase_time.unwrap_or(base.erase_time),
             program_time_per_kib: part.program_time_per_kib.unwrap_or(base.program_time_per_kib),
             boot_time: part.boot_time.unwrap_or(base.boot_time),
+            trouble_codes: part.trouble_codes.clone(),
             server,
         })
     }
@@ -230,7 +274,10 @@ impl Bench {
 
 fn node(part: &EcuPart) -> Result<NodeConfig, BenchError> {
     let id = |raw| can_id(raw).map_err(|source| BenchError::Id { name: part.name.clone(), source });
-    let ids = CanIds { request: id(part.request_id)?, response: id(part.response_id)? };
+    let (Some(request), Some(response)) = (part.request_id, part.response_id) else {
+        return Err(BenchError::NoIds { name: part.name.clone() });
+    };
+    let ids = CanIds { request: id(request)?, response: id(response)? };
     let functional_id = part.functional_id.map(id).transpose()?;
     let tx_dl = TxDl::new(part.tx_dl.into())
         .ok_or_else(|| BenchError::TxDl { name: part.name.clone(), tx_dl: part.tx_dl })?;
@@ -292,6 +339,27 @@ pub enum BenchError {
         /// Which ECU
         name: String,
     },
+    /// An ECU on a bus without its identifiers
+    #[error("{name} has no request_id or no response_id; an ECU on Ethernet has a table [ecu.doip]")]
+    NoIds {
+        /// Which ECU
+        name: String,
+    },
+    /// An ECU on a bus and on Ethernet
+    #[error("{name} has a table [ecu.doip]: it needs no bus, request_id or response_id")]
+    TwoLinks {
+        /// Which ECU
+        name: String,
+    },
+    /// An ECU that cannot be on Ethernet
+    #[error("[ecu.doip] of {name} is not usable")]
+    Doip {
+        /// Which ECU
+        name: String,
+        /// Why
+        #[source]
+        source: Box<DoipPartError>,
+    },
     /// Two ECUs of one name
     #[error("two ECUs are called {name}")]
     Twice {
@@ -322,6 +390,14 @@ pub enum BenchError {
         name: String,
         /// As written
         tx_dl: u8,
+    },
+    /// Longer than a trouble code
+    #[error("trouble code 0x{code:X} of {name}: they have three bytes")]
+    TroubleCode {
+        /// Which ECU
+        name: String,
+        /// As written
+        code: u32,
     },
     /// No such dialect
     #[error("{name} speaks `{dialect}`, but there is no [dialect.{dialect}]")]
@@ -378,9 +454,9 @@ mod tests {
     fn command_line_goes_before_file_and_flash_lies_in_a_folder_of_the_name() {
         let url: BusUrl = "virtual:/run/bus".parse().unwrap();
         let ecus = bench(ONE).ecus(Some(&url), Some(Path::new("/flash"))).unwrap();
-        assert_eq!((&ecus[0].bus, ecus[0].flash.as_path()), (&url, Path::new("/flash/A")));
+        assert_eq!((ecus[0].link.bus(), ecus[0].flash.as_path()), (Some(&url), Path::new("/flash/A")));
         let ecus = bench(ONE).ecus(None, Some(Path::new("/flash"))).unwrap();
-        assert_eq!(ecus[0].bus, BusUrl::Can("can0".into()));
+        assert_eq!(ecus[0].link.bus(), Some(&BusUrl::Can("can0".into())));
     }
 
     #[test]
@@ -391,6 +467,8 @@ mod tests {
         assert_eq!(refusal(&format!("{ONE}{same}")), "two ECUs are called A");
         assert_eq!(refusal(&format!("{ONE}dialect = 'x'")), "A speaks `x`, but there is no [dialect.x]");
         assert!(refusal(&format!("{ONE}tx_dl = 63")).starts_with("tx_dl = 63 of A"));
+        let code = refusal(&format!("{ONE}trouble_codes = [0xFFFFFF, 0x1000000]"));
+        assert!(code.starts_with("trouble code 0x1000000 of A"), "{code}");
         assert!(refusal(&ONE.replace("'A'", "'../A'")).contains("no ECU name"));
         assert!(refusal(&ONE.replace("0x708", "0x20000000")).contains("an id of A"));
         assert!(refusal(&ONE.replace("bus = 'can0'", "")).starts_with("A is on no bus"));
@@ -398,6 +476,16 @@ mod tests {
             bench(ONE).ecus(None, None).unwrap_err().to_string(),
             "no place for flash images: set flash_dir in the bench file or give --flash-dir"
         );
+    }
+
+    #[test]
+    fn an_ecu_is_on_a_bus_or_on_ethernet() {
+        let ethernet = "[[ecu]]\nname = 'E'\ndoip = { listen = '127.0.0.1:0', logical_address = 0x1001 }\n";
+        let ecus = bench(&format!("{ONE}{ethernet}")).ecus(None, Some(Path::new("/flash"))).unwrap();
+        assert!(matches!(&ecus[1].link, BenchLink::Doip(it) if it.server.targets.len() == 1));
+        let both = format!("{ethernet}request_id = 0x700\n");
+        assert!(refusal(&both).starts_with("E has a table [ecu.doip]"));
+        assert!(refusal(&ONE.replace("request_id = 0x700", "")).starts_with("A has no request_id"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod access;
 mod memory;
+mod trouble;
 
 use super::config::EcuConfig;
 use super::digest::Digest;
@@ -16,6 +17,7 @@ use canfd::uds::security::{self, DemonstrationCertificate};
 use canfd::uds::server::{Application, Context, Outcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use trouble::TroubleCodes;
 
 /// Good and bad first byte of a routine's status record.
 const STATUS_GOOD: u8 = 0x00;
@@ -40,6 +42,7 @@ pub(super) struct Board {
     /// What an upload reads next
     upload: Option<(usize, u64)>,
     work: Option<Work>,
+    trouble: TroubleCodes,
     seed: u32,
     was_reset: bool,
     dead_after_reset: bool,
@@ -81,6 +84,7 @@ impl Board {
             digest: None,
             upload: None,
             work: None,
+            trouble: TroubleCodes::new(&config.trouble_codes),
             seed: 0x1234_5678,
             was_reset: false,
             dead_after_reset: false,
@@ -494,6 +498,19 @@ impl Application for Board {
 
     fn check_block<'a>(&mut self, request: &'a [u8]) -> Result<&'a [u8], Nrc> {
         self.without_check(request)
+    }
+
+    fn clear_diagnostic_information(&mut self, _context: Context, group: u32) -> Result<(), Nrc> {
+        self.trouble.clear(group)
+    }
+
+    fn read_dtc_information(
+        &mut self,
+        _context: Context,
+        report_type: u8,
+        parameters: &[u8],
+    ) -> Result<Vec<u8>, Nrc> {
+        self.trouble.report(report_type, parameters)
     }
 
     fn read_memory(&mut self, context: Context, range: &MemoryRange) -> Result<Vec<u8>, Nrc> {

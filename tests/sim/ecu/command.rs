@@ -1,6 +1,7 @@
 //! What can be said to a running ECU simulator, one line each.
 
-use super::{EcuPort, Fault, WireDirection, WireFault, WireFaultKind};
+use super::doip::{DoipFault, DoipPort};
+use super::{EcuPort, Fault, SimEcu, WireDirection, WireFault, WireFaultKind};
 use canfd::uds::duration;
 use canfd::uds::message::{Nrc, ServiceId};
 use std::time::{Duration, Instant};
@@ -33,7 +34,9 @@ ECU is a name or `all`. FAULT is one of
   duplicate in|out N            the same: the frame comes twice
   reorder in|out N              the same: the next frame overtakes it
   wrong-sn in|out N             the same, at the first consecutive frame: wrong sequence number
-  noise PPM [SEED]              any of the last four, at random, in so many frames of a million; 0: off";
+  noise PPM [SEED]              any of the last four, at random, in so many frames of a million; 0: off
+  disconnect N                  with DoIP, once, after N diagnostic messages: every connection is closed
+  unplug N                      with DoIP, after N diagnostic messages: nothing is heard or said any more";
 
 /// A line that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +86,8 @@ pub enum Injection {
         /// Of the choices
         seed: u64,
     },
+    /// With the connections of an ECU on Ethernet
+    Connection(DoipFault),
 }
 
 impl Command {
@@ -153,20 +158,58 @@ impl Injection {
                 let seed = words.next().map_or(Ok(1), |text| parse(text, "SEED"))?;
                 return Ok(Self::Noise { per_million, seed });
             }
+            "disconnect" => {
+                return Ok(Self::Connection(DoipFault::Disconnect { after: number(words, "N")? }));
+            }
+            "unplug" => return Ok(Self::Connection(DoipFault::Unplug { after: number(words, "N")? })),
             other => return Err(CommandError::Unknown { what: "fault", word: other.to_owned() }),
         };
         Ok(Self::Ecu(fault))
     }
 
-    /// Makes it go wrong from `now` on.
-    pub fn apply(self, now: Instant, port: &mut EcuPort) {
+    /// Makes it go wrong from `now` on with an ECU on a CAN bus.
+    ///
+    /// # Errors
+    /// The fault is one of DoIP.
+    pub fn apply(self, now: Instant, port: &mut EcuPort) -> Result<(), WrongTransport> {
         match self {
-            Self::Ecu(fault) => port.ecu_mut().inject(fault),
-            Self::SeedLockout(time) => port.ecu_mut().inject(Fault::SeedLockout { until: now + time }),
             Self::Wire(fault) => port.inject_wire(fault),
             Self::Noise { per_million, seed } => port.set_noise(per_million, seed),
+            Self::Connection(_) => return Err(WrongTransport { transport: "DoIP" }),
+            other => other.apply_to_ecu(now, port.ecu_mut()),
+        }
+        Ok(())
+    }
+
+    /// The same with an ECU on Ethernet.
+    ///
+    /// # Errors
+    /// The fault is one of CAN frames.
+    pub fn apply_to_doip(self, now: Instant, port: &mut DoipPort) -> Result<(), WrongTransport> {
+        match self {
+            Self::Wire(_) | Self::Noise { .. } => return Err(WrongTransport { transport: "CAN" }),
+            Self::Connection(fault) => port.inject(fault),
+            other => other.apply_to_ecu(now, port.ecu_mut()),
+        }
+        Ok(())
+    }
+
+    fn apply_to_ecu(self, now: Instant, ecu: &mut SimEcu) {
+        match self {
+            Self::Ecu(fault) => ecu.inject(fault),
+            Self::SeedLockout(time) => ecu.inject(Fault::SeedLockout { until: now + time }),
+            // Of the transport's, not of the ECU's.
+            Self::Wire(_) | Self::Noise { .. } | Self::Connection(_) => {}
         }
     }
+}
+
+/// A fault of another transport than the ECU has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a fault of {transport}, which this ECU does not speak")]
+pub struct WrongTransport {
+    /// Whose fault it is
+    transport: &'static str,
 }
 
 fn wire<'a>(
@@ -271,7 +314,7 @@ mod tests {
             assert!(Injection::parse(&example).is_ok(), "{example}: {:?}", Injection::parse(&example));
             count += 1;
         }
-        assert_eq!(count, 18);
+        assert_eq!(count, 20);
     }
 
     #[test]

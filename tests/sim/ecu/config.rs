@@ -28,6 +28,8 @@ pub struct EcuConfig {
     pub program_time_per_kib: Duration,
     /// Time from reset to the first answer.
     pub boot_time: Duration,
+    /// Trouble codes it has found, 0 to 0xFFFFFF each; a power cycle finds those again that were cleared.
+    pub trouble_codes: Vec<u32>,
     /// Timing of its UDS server.
     pub server: ServerTimings,
 }
@@ -45,6 +47,7 @@ impl Default for EcuConfig {
             erase_time: Duration::from_millis(400),
             program_time_per_kib: Duration::from_micros(977),
             boot_time: Duration::from_millis(300),
+            trouble_codes: Vec::new(),
             server: ServerTimings::default(),
         }
     }

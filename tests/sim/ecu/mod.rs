@@ -9,6 +9,7 @@ mod board;
 pub mod command;
 mod config;
 mod digest;
+pub mod doip;
 mod drive;
 mod fault;
 mod flash;

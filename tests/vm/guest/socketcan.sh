@@ -66,7 +66,9 @@ from_kernel() {
 we_send_fd() { for length in $LENGTHS; do to_kernel "$length" 731 7B1 -- -L 72:64:1; done; }
 we_receive_fd() { for length in $LENGTHS; do from_kernel "$length" 731 7B1 -- -L 72:64:1; done; }
 we_send_classical() { for length in $LENGTHS; do to_kernel "$length" 731 7B1 classical --; done; }
-we_receive_classical() { for length in $LENGTHS; do from_kernel "$length" 731 7B1 classical --; done; }
+# A virtual bus has no pace: what a receiver that is not running does not take in time, its socket drops. So ours asks for
+# blocks that its socket holds where a message has more than 200 frames.
+we_receive_classical() { for length in $LENGTHS; do from_kernel "$length" 731 7B1 classical bs=64 --; done; }
 extended_identifiers() {
     for length in 7 23 24 500; do
         to_kernel "$length" 18DA10F1 18DAF110 dl=24 -- -L 72:24:1
@@ -86,8 +88,6 @@ our_block_size_and_separation() {
     from_kernel 2000 731 7B1 bs=4 stmin=02 -- -L 72:64:1
     from_kernel 500 731 7B1 bs=8 stmin=F3 classical --
 }
-# A virtual bus has no pace: what a receiver that is not running does not take in time, its socket drops. So ours asks for
-# blocks that its socket holds.
 long_messages() {
     ours_to_ours 65535 classical bs=64
 }

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use canfd::bit_timing::BitTiming;
 use canfd::bus::Received;
 use canfd::frame::{CanId, CanIds, FdFrame};
-use canfd::isotp::{Event, Link, LinkConfig};
+use canfd::isotp::pci::Pci;
+use canfd::isotp::{Addressing, Event, Link, LinkConfig};
 use canfd::pacing::PacingConfig;
 use canfd::uds::profile::Profile;
 use canfd::virtual_bus::{NodeId, VirtualBus, VirtualBusConfig};
 
 use crate::bus::{BusMaster, EcuOrder, EcuReport, Program, SeatConfig};
+use crate::config::addressing::AddressingPart;
 use crate::gateway::message::EcuIndex;
 
 /// Bytes in one [`EcuOrder::Data`], no multiple of a block.
@@ -42,9 +44,33 @@ pub(super) fn program(ecu: usize) -> EcuOrder {
     })
 }
 
+/// Where an ECU is, and what stands in front of its frames.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) ids: CanIds,
+    pub(super) functional: CanId,
+    pub(super) addressing: AddressingPart,
+}
+
+impl Place {
+    fn normal(ecu: u16) -> Self {
+        Self { ids: ids(ecu), functional: functional_id(), addressing: AddressingPart::Normal }
+    }
+
+    /// As the ECU sees it.
+    fn link(self) -> LinkConfig {
+        let addressing = match self.addressing.physical() {
+            Addressing::Normal => Addressing::Normal,
+            Addressing::Prefixed { tx, rx } => Addressing::Prefixed { tx: rx, rx: tx },
+        };
+        LinkConfig { addressing, ..LinkConfig::ecu(self.ids) }
+    }
+}
+
 /// An ECU that says yes to every step.
 pub(super) struct Ecu {
     node: NodeId,
+    place: Place,
     link: Link,
     pub(super) silent: bool,
     /// Its own time between two frames.
@@ -64,9 +90,11 @@ pub(super) struct Ecu {
 
 impl Ecu {
     fn handle_frame(&mut self, now: Instant, frame: &FdFrame) {
-        if frame.id() == functional_id() {
-            let len = usize::from(frame.data()[0]);
-            self.requests.push(frame.data()[1..=len].to_vec());
+        if frame.id() == self.place.functional {
+            let address = self.place.addressing.functional();
+            if let Ok((Pci::SingleFrame { .. }, request)) = Pci::parse_behind(address, frame.data()) {
+                self.requests.push(request.to_vec());
+            }
         }
         self.link.handle_frame(now, frame);
         self.settle(now);
@@ -142,6 +170,12 @@ pub(super) struct Bench {
     /// Own frames in the order in which they came to their end.
     pub(super) sent: Vec<FdFrame>,
     in_flight: usize,
+    /// Whether the master's rests are kept, and until when one lasts, with what it has not heard.
+    pub(super) rests: bool,
+    resting: Option<Instant>,
+    unheard: VecDeque<Received>,
+    /// How often the master was woken to hear something.
+    pub(super) wakes: usize,
     /// The most frames of the master that were with the bus at a time.
     pub(super) most_in_flight: usize,
 }
@@ -157,13 +191,24 @@ impl Bench {
     }
 
     pub(super) fn paced(profiles: &[Profile], max_in_flight: u8, pacing: PacingConfig) -> Self {
+        let places: Vec<_> = (0_u16..).zip(profiles).map(|(at, _)| Place::normal(at)).collect();
+        Self::placed(profiles, &places, max_in_flight, pacing)
+    }
+
+    pub(super) fn placed(
+        profiles: &[Profile],
+        places: &[Place],
+        max_in_flight: u8,
+        pacing: PacingConfig,
+    ) -> Self {
         let now = Instant::now();
         let config = VirtualBusConfig { timing: Some(BitTiming::FD_500K_2M), queue_len: 64 };
         let mut bus = VirtualBus::new(now, config);
         let gateway = bus.attach();
-        let ecus = (0_u16..).zip(profiles).map(|(at, _)| Ecu {
+        let ecus = (0_u16..).zip(places).map(|(at, place)| Ecu {
             node: bus.attach(),
-            link: Link::new(LinkConfig::ecu(ids(at))),
+            place: *place,
+            link: Link::new(place.link()),
             silent: false,
             pace: Duration::from_millis(1),
             ready: None,
@@ -176,10 +221,12 @@ impl Bench {
             answers: VecDeque::new(),
         });
         let ecus = ecus.collect();
-        let seats = (0_u16..).zip(profiles).map(|(at, profile)| {
+        let seats = (0_usize..).zip(profiles.iter().zip(places)).map(|(at, (profile, place))| {
             let profile = Arc::new(profile.clone());
-            let seat = SeatConfig::new(EcuIndex(at.into()), ids(at), functional_id(), profile);
-            SeatConfig { max_in_flight, ..seat }
+            let seat = SeatConfig::new(EcuIndex(at), place.ids, place.functional, profile);
+            let (addressing, functional_address) =
+                (place.addressing.physical(), place.addressing.functional());
+            SeatConfig { max_in_flight, addressing, functional_address, ..seat }
         });
         let mut master = BusMaster::paced(seats, BitTiming::FD_500K_2M, pacing);
         master.handle_bus_up();
@@ -194,6 +241,10 @@ impl Bench {
             reports,
             sent: Vec::new(),
             in_flight: 0,
+            rests: false,
+            resting: None,
+            unheard: VecDeque::new(),
+            wakes: 0,
             most_in_flight: 0,
         }
     }
@@ -214,7 +265,8 @@ impl Bench {
         self.settle();
         while going(self) {
             let ecus = self.ecus.iter().filter_map(|ecu| ecu.poll_timeout(self.now));
-            let due = ecus.chain(self.master.poll_timeout()).chain(self.bus.poll_timeout()).min();
+            let gateway = self.master.poll_timeout().into_iter().chain(self.resting);
+            let due = ecus.chain(gateway).chain(self.bus.poll_timeout()).min();
             let Some(due) = due.filter(|due| *due <= end) else { return };
             self.now = self.now.max(due);
             self.master.handle_timeout(self.now);
@@ -241,8 +293,8 @@ impl Bench {
         self.master.handle_bus_down(reason);
         self.settle();
         self.run_while(|bench| bench.bus.poll_timeout().is_some());
-        for (at, ecu) in (0_u16..).zip(&mut self.ecus) {
-            ecu.link = Link::new(LinkConfig::ecu(ids(at)));
+        for ecu in &mut self.ecus {
+            ecu.link = Link::new(ecu.place.link());
             ecu.answers.clear();
         }
         self.bus.set_fault(|_, _| canfd::virtual_bus::Fault::None);
@@ -252,6 +304,7 @@ impl Bench {
     fn settle(&mut self) {
         loop {
             let mut moved = self.tell_the_brain();
+            moved |= self.hear();
             while let Some(frame) = self.master.poll_transmit(self.now) {
                 moved = true;
                 self.in_flight += 1;
@@ -273,9 +326,8 @@ impl Bench {
                     self.sent.push(delivery.frame);
                 }
                 if delivery.reaches(self.gateway) {
-                    let received =
-                        Received { frame: delivery.frame, timestamp: Some(delivery.bus_time), own };
-                    self.master.handle_frame(self.now, &received);
+                    let timestamp = Some(delivery.bus_time);
+                    self.unheard.push_back(Received { frame: delivery.frame, timestamp, own });
                 }
                 for ecu in self.ecus.iter_mut().filter(|ecu| delivery.reaches(ecu.node)) {
                     if delivery.from == ecu.node {
@@ -289,9 +341,25 @@ impl Bench {
                 }
             }
             if !moved {
+                if self.rests && self.resting.is_none() {
+                    self.resting = self.master.poll_rest(self.now);
+                }
                 return;
             }
         }
+    }
+
+    /// What has come for the master, unless it rests.
+    fn hear(&mut self) -> bool {
+        self.resting = self.resting.filter(|until| self.now < *until);
+        if self.resting.is_some() || self.unheard.is_empty() {
+            return false;
+        }
+        self.wakes += 1;
+        for received in self.unheard.drain(..) {
+            self.master.handle_frame(self.now, &received);
+        }
+        true
     }
 
     fn tell_the_brain(&mut self) -> bool {

@@ -1,10 +1,10 @@
 //! Who gets the bus: ECUs of all identifiers, classes of traffic, a controller in trouble.
 
 use super::*;
-use crate::bus::BusState;
 use canfd::bit_timing::BitTiming;
-use canfd::frame::{CanId, FdFrame, FrameFormat};
-use canfd::pacing::{PacingConfig, Share};
+use canfd::bus::ControllerState;
+use canfd::frame::{FdFrame, FrameFormat};
+use canfd::pacing::Share;
 
 const FINISHED: &str = "2.0.0";
 
@@ -77,6 +77,38 @@ fn ecus_fill_the_gaps_that_the_turnaround_of_others_leaves() {
 }
 
 #[test]
+fn rests_spare_the_gateway_most_of_its_wakes_and_cost_the_bus_nothing() {
+    for max_in_flight in [2, 8, 32] {
+        let run = |rests| {
+            let mut bench = Bench::with(&[physical()], max_in_flight);
+            bench.rests = rests;
+            program_all(&mut bench);
+            let begins = bench.when(0, &EcuReport::TransferBegins { offset: 0 }).unwrap();
+            (bench.when(0, &EcuReport::Acknowledged { offset: 20_000 }).unwrap() - begins, bench.wakes)
+        };
+        let ((awake, many), (rested, few)) = (run(false), run(true));
+        assert!(rested <= awake + awake / 1_000, "{max_in_flight} in flight: {awake:?} and {rested:?}");
+        assert!(
+            max_in_flight < 8 || few * 10 < many * 6,
+            "{max_in_flight} in flight: {many} and {few} wakes"
+        );
+    }
+}
+
+#[test]
+fn with_two_sessions_every_frame_is_heard_at_once() {
+    let run = |rests| {
+        let mut bench = Bench::new(&[physical(), physical()]);
+        bench.rests = rests;
+        program_all(&mut bench);
+        bench.wakes
+    };
+    // The one that ends last has the bus for itself.
+    let (many, few) = (run(false), run(true));
+    assert!(few > many * 8 / 10, "{many} and {few} wakes");
+}
+
+#[test]
 fn telemetry_yields_to_programming_and_keeps_within_its_share() {
     let mut bench = Bench::new(&[physical()]);
     for tag in 0..200 {
@@ -133,13 +165,13 @@ fn a_passive_controller_programs_at_a_tenth_and_goes_on_as_before_once_it_is_act
     bench.order(0, program(0));
     bench.run_while(|bench| bench.when(0, &acknowledged(1_022 * 2)).is_none());
     let now = bench.now;
-    bench.master.handle_bus_state(now, BusState::ErrorPassive);
+    bench.master.handle_bus_state(now, ControllerState::ErrorPassive);
     bench.run_while(|bench| bench.when(0, &acknowledged(1_022 * 6)).is_none());
     let slow = bench.now - now;
     // Four blocks are 68 frames, 22 ms of bus time, less one burst.
     assert!(slow > 120 * MS, "{slow:?}");
     let now = bench.now;
-    bench.master.handle_bus_state(now, BusState::ErrorActive);
+    bench.master.handle_bus_state(now, ControllerState::ErrorActive);
     bench.run_while(|bench| bench.when(0, &acknowledged(1_022 * 10)).is_none());
     assert!(bench.now - now < 60 * MS, "{:?}", bench.now - now);
 }
@@ -149,7 +181,7 @@ fn a_controller_that_is_off_ends_every_session() {
     let mut bench = Bench::new(&[physical()]);
     bench.order(0, EcuOrder::Identify);
     bench.reports.clear();
-    bench.master.handle_bus_state(bench.now, BusState::BusOff);
+    bench.master.handle_bus_state(bench.now, ControllerState::BusOff);
     let expected = EcuReport::Failed(EcuError::BusDown { reason: "the controller is bus-off".to_owned() });
     assert_eq!(bench.master.poll_report(), Some((EcuIndex(0), expected)));
 }

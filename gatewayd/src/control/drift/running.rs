@@ -144,7 +144,13 @@ fn anchors(config: &Config) -> BTreeMap<String, FileState> {
         ("mqtt.certificate", &config.mqtt.certificate),
     ];
     let optional = optional.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
-    named.into_iter().chain(optional).map(|(key, path)| (key.to_owned(), file(path))).collect()
+    let named = named.into_iter().chain(optional).map(|(key, path)| (key.to_owned(), file(path)));
+    let buses = config.buses.iter().map(|it| it.get_ref()).enumerate();
+    let of_buses = buses.flat_map(|(at, bus)| {
+        let files = [("ca", &bus.ca), ("certificate", &bus.certificate)].into_iter();
+        files.filter_map(move |(name, path)| Some((format!("bus[{at}].{name}"), file(path.as_ref()?))))
+    });
+    named.chain(of_buses).collect()
 }
 
 /// The longest trust anchor whose digest is taken.

@@ -1,12 +1,15 @@
 //! The buses, and what the dialects ask of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use canfd::bit_timing::BitTiming;
 use canfd::bus::BusUrl;
+use canfd::doip::DoipUrl;
 use canfd::uds::profile::SendTo;
 
 use super::{Check, Example, Report, Rule, Severity, Subject};
+use crate::config::link::LinkUrl;
 
 pub(in crate::policy) const RULES: &[Rule] = &[
     Rule {
@@ -95,6 +98,22 @@ pub(in crate::policy) const RULES: &[Rule] = &[
             Example::Config("dialect.plain.dtc_setting = \"physical\""),
         ],
     },
+    Rule {
+        id: "BUS-107",
+        severity: Severity::Warning,
+        title: "DoIP goes by TLS where others could listen",
+        reason: "R155 annex 5, 4.3.1: whoever is on that network reads and changes what ECUs are programmed with",
+        fix: "write doips:// and, where it is not cloud.ca, the ca of the ECUs; ISO 13400-2:2019 has TLS on port 3496",
+        check: Check::Looking(doip_in_clear),
+        examples: [
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doip://192.0.2.10\", source_address = 0x0E80 }]",
+            ),
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x0E80 }]",
+            ),
+        ],
+    },
 ];
 
 /// Payload of a CAN FD consecutive frame: 64 bytes less one of protocol control information.
@@ -106,7 +125,7 @@ fn same_link(it: &Subject, report: &mut Report<'_>) {
     let mut links: BTreeMap<String, &str> = BTreeMap::new();
     for (at, bus) in it.config.buses.iter().enumerate() {
         let bus = bus.get_ref();
-        let Ok(url) = bus.url.parse::<BusUrl>() else { continue };
+        let Ok(url) = bus.url.parse::<LinkUrl>() else { continue };
         if let Some(other) = links.insert(url.to_string(), &bus.name) {
             report.at(
                 &format!("bus[{at}].url"),
@@ -134,8 +153,31 @@ fn simulated(it: &Subject, report: &mut Report<'_>) {
     }
 }
 
+fn doip_in_clear(it: &Subject, report: &mut Report<'_>) {
+    for (at, bus) in it.config.buses.iter().enumerate() {
+        let bus = bus.get_ref();
+        if let Ok(LinkUrl::Doip(url)) = bus.url.parse()
+            && !url.tls
+            && is_routable(&url)
+        {
+            let message = format!("bus `{}` is DoIP in clear text over a network that routes", bus.name);
+            report.at(&format!("bus[{at}].url"), message);
+        }
+    }
+}
+
+/// Whether more than this machine or this one cable may be between; a name may stand for anything.
+fn is_routable(url: &DoipUrl) -> bool {
+    let address = url.host.split('%').next().unwrap_or_default();
+    match address.parse() {
+        Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_link_local(),
+        Ok(IpAddr::V6(address)) => !address.is_loopback() && !address.is_unicast_link_local(),
+        Err(_) => url.host != "localhost",
+    }
+}
+
 fn budget(it: &Subject, report: &mut Report<'_>) {
-    for (key, ecu, bus, profile) in it.programmed() {
+    for (key, ecu, bus, profile) in it.programmed().filter(|(_, _, bus, _)| !bus.is_doip()) {
         let Some(timing) = BitTiming::new(bus.nominal_bit_rate, bus.data_bit_rate) else { continue };
         let frames = u64::from(profile.max_block_length).div_ceil(PAYLOAD);
         let seconds = frames as f64
@@ -153,7 +195,7 @@ fn budget(it: &Subject, report: &mut Report<'_>) {
 
 fn beyond_classical(it: &Subject, report: &mut Report<'_>) {
     for (key, ecu, bus, profile) in it.programmed() {
-        if profile.max_block_length > 4095 && bus.data_bit_rate <= bus.nominal_bit_rate {
+        if !bus.is_doip() && profile.max_block_length > 4095 && bus.data_bit_rate <= bus.nominal_bit_rate {
             let message = format!(
                 "ECU `{}` gets blocks of {} bytes on bus `{}`, which has no fast data phase",
                 ecu.serial, profile.max_block_length, bus.name

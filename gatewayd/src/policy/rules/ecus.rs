@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Check, Example, Report, Rule, Severity, Subject};
-use crate::config::parts::EcuPart;
+use crate::config::addressing::clash;
+use crate::config::parts::{EcuPart, RawCanIds};
 
 pub(in crate::policy) const RULES: &[Rule] = &[
     Rule {
@@ -109,14 +110,21 @@ fn ecus(it: &Subject) -> impl Iterator<Item = (usize, &EcuPart)> {
     it.config.ecus.iter().map(|it| it.get_ref()).enumerate()
 }
 
+/// Those on CAN, with their ids.
+fn on_can(it: &Subject) -> impl Iterator<Item = (usize, &EcuPart, RawCanIds)> {
+    ecus(it).filter_map(|(at, ecu)| Some((at, ecu, ecu.can_ids()?)))
+}
+
 fn functional_clash(it: &Subject, report: &mut Report<'_>) {
-    for (at, ecu) in ecus(it) {
-        let own = ecus(it).find(|(_, other)| {
-            other.bus == ecu.bus && [other.request_id, other.response_id].contains(&ecu.functional_id)
+    for (at, ecu, ids) in on_can(it) {
+        let own = on_can(it).find(|(_, other, of_other)| {
+            let addressing = other.addressing.physical();
+            let own = [(of_other.request, addressing.tx()), (of_other.response, addressing.rx())];
+            let is_own = |(id, address)| id == ids.functional && clash(address, ecu.addressing.functional());
+            other.bus == ecu.bus && own.into_iter().any(is_own)
         });
-        if let Some((_, other)) = own {
-            let message =
-                format!("functional id {:#x} is an id of ECU `{}`", ecu.functional_id, other.serial);
+        if let Some((_, other, _)) = own {
+            let message = format!("functional id {:#x} is an id of ECU `{}`", ids.functional, other.serial);
             report.at(&key(at, "functional_id"), message);
         }
     }
@@ -124,12 +132,12 @@ fn functional_clash(it: &Subject, report: &mut Report<'_>) {
 
 fn functional_differs(it: &Subject, report: &mut Report<'_>) {
     let mut first: BTreeMap<&str, u32> = BTreeMap::new();
-    for (at, ecu) in ecus(it) {
-        let expected = *first.entry(&ecu.bus).or_insert(ecu.functional_id);
-        if expected != ecu.functional_id {
+    for (at, ecu, ids) in on_can(it) {
+        let expected = *first.entry(&ecu.bus).or_insert(ids.functional);
+        if expected != ids.functional {
             let message = format!(
                 "ECU `{}` has functional id {:#x}, others of bus `{}` have {expected:#x}",
-                ecu.serial, ecu.functional_id, ecu.bus
+                ecu.serial, ids.functional, ecu.bus
             );
             report.at(&key(at, "functional_id"), message);
         }
@@ -162,11 +170,11 @@ fn one_bank_with_switch(it: &Subject, report: &mut Report<'_>) {
 }
 
 fn mixed_length(it: &Subject, report: &mut Report<'_>) {
-    for (at, ecu) in ecus(it) {
-        if (ecu.request_id > 0x7FF) != (ecu.response_id > 0x7FF) {
+    for (at, ecu, ids) in on_can(it) {
+        if (ids.request > 0x7FF) != (ids.response > 0x7FF) {
             let message = format!(
                 "ECU `{}` is asked on {:#x} and answers on {:#x}: 11 bits and 29",
-                ecu.serial, ecu.request_id, ecu.response_id
+                ecu.serial, ids.request, ids.response
             );
             report.at(&key(at, "response_id"), message);
         }
@@ -174,8 +182,8 @@ fn mixed_length(it: &Subject, report: &mut Report<'_>) {
 }
 
 fn high_priority(it: &Subject, report: &mut Report<'_>) {
-    for (at, ecu) in ecus(it) {
-        for (name, id) in [("request_id", ecu.request_id), ("response_id", ecu.response_id)] {
+    for (at, ecu, ids) in on_can(it) {
+        for (name, id) in [("request_id", ids.request), ("response_id", ids.response)] {
             if id < 0x100 {
                 report.at(
                     &key(at, name),

@@ -252,6 +252,36 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        id: "BUS-005",
+        severity: Severity::Error,
+        title: "a bus has the keys of its kind",
+        reason: "bit rates mean nothing to a DoIP entity, a tester's address or a certificate nothing to a CAN bus: one of them is a slip",
+        fix: "CAN has nominal_bit_rate and data_bit_rate; DoIP source_address, with doips:// also ca, certificate and key",
+        check: Check::Reading,
+        examples: [
+            Example::Config("bus = [{ source_address = 0x0E80 }]"),
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x0E80, ca = \"/etc/ecus.pem\" }]",
+            ),
+        ],
+    },
+    Rule {
+        id: "BUS-006",
+        severity: Severity::Error,
+        title: "the gateway is a tester to a DoIP entity",
+        reason: "an entity denies routing to any other address, and to an edition that it does not speak",
+        fix: "write source_address = 0x0E00 to 0x0FFF (0x0F00 to 0x0F7F are on-board testers), protocol_version = 2 or 3",
+        check: Check::Reading,
+        examples: [
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x1000 }]",
+            ),
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x0FFF }]",
+            ),
+        ],
+    },
+    Rule {
         id: "ECU-001",
         severity: Severity::Error,
         title: "every ECU is on a bus that is there",
@@ -280,7 +310,7 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         severity: Severity::Error,
         title: "no two ECUs of a bus share a CAN id",
         reason: "both would answer, and the wrong one might be programmed",
-        fix: "give each its own request_id and response_id",
+        fix: "give each its own request_id and response_id, or its own address with `addressing`",
         check: Check::Reading,
         examples: [
             Example::Config("ecu = [{}, { response_id = 0x7B1 }]"),
@@ -318,6 +348,36 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         examples: [
             Example::Config("ecu = [{ dialect = \"plane\" }]"),
             Example::Config("ecu = [{ dialect = \"plain\" }]"),
+        ],
+    },
+    Rule {
+        id: "ECU-007",
+        severity: Severity::Error,
+        title: "an ECU has the addresses of its bus",
+        reason: "without them it cannot be asked, and with those of the other kind somebody meant another bus",
+        fix: "CAN has request_id, response_id and functional_id; DoIP logical_address and functional_address",
+        check: Check::Reading,
+        examples: [
+            Example::Config("ecu = [{ logical_address = 0x1001 }]"),
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x0E80 }]\necu = [{}, {}, { serial = \"CAMERA-0001\", hardware_id = \"camera\", bus = \"eth\", logical_address = 0x1001, dialect = \"plain\" }]",
+            ),
+        ],
+    },
+    Rule {
+        id: "ECU-008",
+        severity: Severity::Error,
+        title: "logical addresses are of their ranges",
+        reason: "ISO 13400-2 keeps ranges for testers and groups: a request to one of those reaches nobody, or too many",
+        fix: "write the ECU's own for logical_address and a group's (0xE000 to 0xEFFF) for functional_address",
+        check: Check::Reading,
+        examples: [
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x0E80 }]\necu = [{}, {}, { serial = \"CAMERA-0001\", hardware_id = \"camera\", bus = \"eth\", logical_address = 0x0E00, dialect = \"plain\" }]",
+            ),
+            Example::Config(
+                "bus = [{}, { name = \"eth\", url = \"doips://192.0.2.10\", source_address = 0x0E80 }]\necu = [{}, {}, { serial = \"CAMERA-0001\", hardware_id = \"camera\", bus = \"eth\", logical_address = 0x7FFF, functional_address = 0xE400, dialect = \"plain\" }]",
+            ),
         ],
     },
 ];
