@@ -1,5 +1,7 @@
 //! The compression function (GB/T 32905 clause 5.3), one message.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -28,6 +30,8 @@ pub(super) const ALL: &[(fn() -> bool, Compress)] = &[
     (x86_64::avx512::is_available, x86_64::avx512::compress),
     #[cfg(target_arch = "x86_64")]
     (x86_64::avx::is_available, x86_64::avx::compress),
+    #[cfg(target_arch = "aarch64")]
+    (aarch64::is_available, aarch64::compress),
 ];
 
 /// Plain Rust. The rounds wait for each other: merely compiled for BMI2 and AVX2 it was no faster.
