@@ -16,6 +16,8 @@ pub(super) const fn constant(round: usize) -> u32 {
 
 /// A way to compress.
 type Compress = fn(&mut [u32; 8], &[[u8; BLOCK_LEN]]);
+/// The question whether this CPU has a way, and the way.
+type Asked = (fn() -> bool, Compress);
 
 /// Hashes `blocks` into `chain`, the fastest way that this CPU has.
 pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
@@ -24,8 +26,8 @@ pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
     fastest(chain, blocks);
 }
 
-/// Ways that only some CPUs have, each with the question whether this one does, the fastest first.
-pub(super) const ALL: &[(fn() -> bool, Compress)] = &[
+/// Ways that only some CPUs have, the fastest first.
+pub(super) const ALL: &[Asked] = &[
     #[cfg(target_arch = "x86_64")]
     (x86_64::avx512::is_available, x86_64::avx512::compress),
     #[cfg(target_arch = "x86_64")]
