@@ -1,10 +1,10 @@
-//! SM2 operations per second of CPU time on one core, against the `sm2` crate, the OpenSSL that is installed and a peer
-//! of choice.
+//! SM2 operations per second of CPU time on one core, against the `sm2` crate, the OpenSSL that `GATEWAYD_OPENSSL4`
+//! names or that is installed, and peers of choice.
 //!
-//! `cargo run --release -p crypto-offload --example sm2_rates [PEER]`
+//! `cargo run --release -p crypto-offload --example sm2_rates [PEER[=GOAL]]...`
 //!
-//! PEER is a program that prints lines such as `verify 23966` for any of `sign`, `verify` and `agree`. Every
-//! figure is the median of 15 samples of 40 ms, in which all candidates take turns.
+//! PEER is a program that prints lines such as `verify 23966` for any of `sign`, `verify` and `agree`; GOAL, 0.9 if none
+//! is given, the ratio to reach. Every figure is the median of 15 samples of 40 ms, in which all candidates take turns.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -100,13 +100,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         report(name, median(name).unwrap_or(0.0), "openssl", peer, 4.0);
     }
-    if let Some(program) = std::env::args_os().nth(1) {
-        let output = Command::new(&program).output()?;
+    for argument in std::env::args().skip(1) {
+        let (program, goal) = argument.split_once('=').unwrap_or((&argument, "0.9"));
+        let goal = goal.parse()?;
+        let output = Command::new(program).output()?;
         for (name, peer) in
             String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.split_once(' '))
         {
             if let Some(rate) = median(name) {
-                report(name, rate, "the peer", peer.trim().parse().ok(), 0.9);
+                report(name, rate, program, peer.trim().parse().ok(), goal);
             }
         }
     }
@@ -130,7 +132,8 @@ fn report(name: &str, rate: f64, peer: &str, peer_rate: Option<f64>, goal: f64) 
 
 /// Signatures and verifications per second of CPU time, by `openssl speed`.
 fn openssl() -> Option<(f64, f64)> {
-    let output = Command::new("openssl").args(["speed", "-seconds", "1", "sm2"]).output().ok()?;
+    let program = std::env::var_os("GATEWAYD_OPENSSL4").unwrap_or_else(|| "openssl".into());
+    let output = Command::new(program).args(["speed", "-seconds", "1", "sm2"]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut columns = text.lines().last()?.split_whitespace().rev();
     let verify = columns.next()?.parse().ok()?;

@@ -3,6 +3,8 @@
 //!
 //! Many blocks are multiplied by as many powers of the key, and the sum is reduced once.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod backend;
 mod portable;
 #[cfg(target_arch = "x86_64")]

@@ -15,8 +15,12 @@
 //!
 //! [`Sm4Key`] takes the fastest one that the CPU has, at run time.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod backend;
 pub mod ccm;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod field;
 pub mod gcm;
 mod portable;
 mod sbox;
@@ -87,7 +91,12 @@ impl Sm4Key {
 
     /// Encrypts one block in place.
     pub fn encrypt_block(&self, block: &mut [u8; BLOCK_LEN]) {
-        self.backend.encrypt(&self.round_keys, std::slice::from_mut(block));
+        self.backend.absorb(&self.round_keys, block, &[[0; BLOCK_LEN]]);
+    }
+
+    /// Adds each of `blocks` to `sum` and encrypts the sum.
+    fn absorb(&self, sum: &mut [u8; BLOCK_LEN], blocks: &[[u8; BLOCK_LEN]]) {
+        self.backend.absorb(&self.round_keys, sum, blocks);
     }
 
     /// Encrypts blocks in place, each for itself.

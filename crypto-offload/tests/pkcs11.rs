@@ -58,16 +58,22 @@ fn key_pair(session: &Session, label: &str, mechanism: &Mechanism<'_>, public: A
     }
 }
 
+fn p256_curve() -> Attribute {
+    Attribute::EcParams(vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07])
+}
+
+fn p256_key(point: &[u8]) -> PublicKey {
+    // SubjectPublicKeyInfo of a P-256 point (RFC 5480 clause 2).
+    let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").expect("hex");
+    PublicKey { scheme: P256, bytes: [&head, point].concat() }
+}
+
 #[test]
 fn p256_signatures_of_a_token_are_good_for_everyone_else() {
     let Some((token, session)) = token() else { return };
-    let curve = Attribute::EcParams(vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]);
-    let point = key_pair(&session, "p256", &Mechanism::EccKeyPairGen, curve);
+    let point = key_pair(&session, "p256", &Mechanism::EccKeyPairGen, p256_curve());
     let signed = token.sign("p256", P256, b"message").expect("a signature");
-    // SubjectPublicKeyInfo of a P-256 point (RFC 5480 clause 2).
-    let head = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
-    let bytes = [hex::decode(head).expect("hex"), point].concat();
-    let key = PublicKey { scheme: P256, bytes };
+    let key = p256_key(&point);
     assert_eq!(signature::verify(&key, b"message", &signed), Verdict::Valid);
     assert_eq!(token.verify("p256", P256, b"message", &signed).ok(), Some(Verdict::Valid));
     assert_eq!(token.verify("p256", P256, b"another", &signed).ok(), Some(Verdict::Invalid));
@@ -126,4 +132,90 @@ fn what_is_not_there_is_named() {
     let pin = AuthPin::from(softhsm::PIN.to_owned());
     assert!(matches!(module.open("another", &pin), Err(TokenError::NoToken(label)) if label == "another"));
     assert!(Module::load(Path::new("/nonexistent/library.so")).is_err());
+}
+
+/// A P-256 public key, as certificates are made for.
+#[cfg(feature = "tls")]
+struct Point(Vec<u8>);
+
+#[cfg(feature = "tls")]
+impl rcgen::PublicKeyData for Point {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_server_whose_key_stays_in_the_token_shakes_hands() {
+    use crypto_offload::pkcs11::{KeyUri, TokenSigningKey};
+    use crypto_offload::tls::international_provider;
+    use rustls::pki_types::ServerName;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+    let Some((_token, session)) = token() else { return };
+    let folder = tempfile::tempdir().expect("a directory");
+    let pin = folder.path().join("pin");
+    std::fs::write(&pin, format!("{}\n", softhsm::PIN)).expect("a file");
+    let library = std::env::var(softhsm::LIBRARY).expect("a run with a token");
+    let uri = |object: &str, pin: &Path| -> KeyUri {
+        let (token, pin) = (softhsm::LABEL, pin.display());
+        let text =
+            format!("pkcs11:token={token};object={object}?module-path={library}&pin-source=file:{pin}");
+        text.parse().expect("a URI")
+    };
+    let point = key_pair(&session, "tls", &Mechanism::EccKeyPairGen, p256_curve());
+    let missing = TokenSigningKey::open(&uri("nobody", &pin));
+    assert!(matches!(missing, Err(TokenError::NoKey(label)) if label == "nobody"));
+    let unread = TokenSigningKey::open(&uri("tls", &folder.path().join("none")));
+    assert!(matches!(unread, Err(TokenError::Pin(_))));
+    let key = TokenSigningKey::open(&uri("tls", &pin)).expect("the key");
+
+    let authority = rcgen::KeyPair::generate().expect("a key");
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = parameters.self_signed(&authority).expect("a certificate").der().clone();
+    let issuer = rcgen::Issuer::new(parameters, authority);
+    let leaf = rcgen::CertificateParams::new(vec!["origin.example".to_owned()])
+        .and_then(|parameters| parameters.signed_by(&Point(point), &issuer))
+        .expect("a certificate")
+        .der()
+        .clone();
+    let mut roots = RootCertStore::empty();
+    roots.add(root).expect("a root");
+    let provider = Arc::new(international_provider());
+    let versions = &[&rustls::version::TLS13];
+    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(vec![leaf], Arc::new(key)));
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    let name = ServerName::try_from("origin.example").expect("a name");
+    let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
+    let mut server = ServerConnection::new(Arc::new(server)).expect("a server");
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut flight = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut flight).expect("memory");
+        }
+        server.read_tls(&mut flight.as_slice()).expect("memory");
+        server.process_new_packets().expect("the client's flight");
+        let mut flight = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut flight).expect("memory");
+        }
+        client.read_tls(&mut flight.as_slice()).expect("memory");
+        client.process_new_packets().expect("the server's flight, signed by the token");
+    }
 }

@@ -8,7 +8,9 @@ use libloading::{Library, Symbol};
 
 /// gcrypt.h.
 const CIPHER_SM4: c_int = 318;
+const MODE_CCM: c_int = 8;
 const MODE_GCM: c_int = 9;
+const SET_CCM_LENGTHS: c_int = 69;
 const MD_SM3: c_int = 326;
 const DISABLE_HWF: c_int = 63;
 const INITIALIZATION_FINISHED: c_int = 38;
@@ -19,7 +21,8 @@ type Bytes = unsafe extern "C" fn(Handle, *const u8, usize) -> c_uint;
 /// The library and a key in it.
 pub(crate) struct Libgcrypt {
     library: Library,
-    cipher: Handle,
+    gcm: Handle,
+    ccm: Handle,
     /// As the library says it.
     pub(crate) version: String,
 }
@@ -30,7 +33,7 @@ impl Libgcrypt {
         let path = std::env::var_os("GATEWAYD_LIBGCRYPT").unwrap_or_else(|| "libgcrypt.so.20".into());
         // SAFETY: the library's constructors do nothing but set it up.
         let library = unsafe { Library::new(&path) }.map_err(|error| error.to_string())?;
-        let mut this = Self { library, cipher: null_mut(), version: String::new() };
+        let mut this = Self { library, gcm: null_mut(), ccm: null_mut(), version: String::new() };
         // SAFETY: the signatures are gcrypt.h's, and the arguments live as long as each call.
         unsafe {
             let control: Symbol<'_, unsafe extern "C" fn(c_int, ...) -> c_uint> =
@@ -49,33 +52,60 @@ impl Libgcrypt {
             control(INITIALIZATION_FINISHED, 0 as c_int);
             let open: Symbol<'_, unsafe extern "C" fn(*mut Handle, c_int, c_int, c_uint) -> c_uint> =
                 this.symbol(b"gcry_cipher_open\0")?;
-            let mut cipher = null_mut();
-            if open(&raw mut cipher, CIPHER_SM4, MODE_GCM, 0) != 0 {
-                return Err(format!("libgcrypt {version} has no SM4-GCM"));
-            }
             let set_key: Symbol<'_, Bytes> = this.symbol(b"gcry_cipher_setkey\0")?;
-            set_key(cipher, key.as_ptr(), key.len());
-            (this.cipher, this.version) = (cipher, version);
+            let [gcm, ccm] = [MODE_GCM, MODE_CCM].map(|mode| {
+                let mut cipher = null_mut();
+                if open(&raw mut cipher, CIPHER_SM4, mode, 0) == 0 {
+                    set_key(cipher, key.as_ptr(), key.len());
+                }
+                cipher
+            });
+            if gcm.is_null() || ccm.is_null() {
+                return Err(format!("libgcrypt {version} has no SM4-GCM or no SM4-CCM"));
+            }
+            (this.gcm, this.ccm, this.version) = (gcm, ccm, version);
         }
         Ok(this)
     }
 
-    /// Seals `text` in place.
+    /// Seals `text` in place by SM4-GCM.
     pub(crate) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; 16], String> {
+        self.seal_with(self.gcm, false, nonce, aad, text)
+    }
+
+    /// Seals `text` in place by SM4-CCM.
+    pub(crate) fn seal_ccm(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; 16], String> {
+        self.seal_with(self.ccm, true, nonce, aad, text)
+    }
+
+    fn seal_with(
+        &self,
+        cipher: Handle,
+        lengths_first: bool,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; 16], String> {
         let mut tag = [0; 16];
         // SAFETY: the signatures are gcrypt.h's, `cipher` is open, and each length is that of its buffer. Without
         // input, `gcry_cipher_encrypt` works in place.
         unsafe {
-            self.symbol::<Bytes>(b"gcry_cipher_setiv\0")?(self.cipher, nonce.as_ptr(), nonce.len());
-            self.symbol::<Bytes>(b"gcry_cipher_authenticate\0")?(self.cipher, aad.as_ptr(), aad.len());
+            self.symbol::<Bytes>(b"gcry_cipher_setiv\0")?(cipher, nonce.as_ptr(), nonce.len());
+            if lengths_first {
+                let mut lengths = [text.len() as u64, aad.len() as u64, tag.len() as u64];
+                let control: Symbol<'_, unsafe extern "C" fn(Handle, c_int, *mut c_void, usize) -> c_uint> =
+                    self.symbol(b"gcry_cipher_ctl\0")?;
+                control(cipher, SET_CCM_LENGTHS, lengths.as_mut_ptr().cast(), size_of_val(&lengths));
+            }
+            self.symbol::<Bytes>(b"gcry_cipher_authenticate\0")?(cipher, aad.as_ptr(), aad.len());
             let encrypt: Symbol<
                 '_,
                 unsafe extern "C" fn(Handle, *mut u8, usize, *const u8, usize) -> c_uint,
             > = self.symbol(b"gcry_cipher_encrypt\0")?;
-            encrypt(self.cipher, text.as_mut_ptr(), text.len(), null(), 0);
+            encrypt(cipher, text.as_mut_ptr(), text.len(), null(), 0);
             let get_tag: Symbol<'_, unsafe extern "C" fn(Handle, *mut u8, usize) -> c_uint> =
                 self.symbol(b"gcry_cipher_gettag\0")?;
-            get_tag(self.cipher, tag.as_mut_ptr(), tag.len());
+            get_tag(cipher, tag.as_mut_ptr(), tag.len());
         }
         Ok(tag)
     }

@@ -2,11 +2,12 @@
 //!
 //! `make bench-crypto`, or `cargo run --release -p crypto-offload --example rates`
 //!
-//! Medians of processor time. libgcrypt is the system's or that of `GATEWAYD_LIBGCRYPT`. To hold a lesser class of
+//! Medians of processor time. libgcrypt is the system's or that of `GATEWAYD_LIBGCRYPT`, OpenSSL the command `GATEWAYD_OPENSSL4`. To hold a lesser class of
 //! machine against it, the same features of the CPU are hidden from it, which needs a process per class.
 
 mod clock;
 mod libgcrypt;
+mod openssl;
 mod pipeline;
 mod symmetric;
 
@@ -20,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for class in symmetric::CLASSES.iter().filter(|class| class.backend.is_available()) {
         std::process::Command::new(&this).args(["--class", class.name]).status()?;
     }
+    symmetric::run_modes();
     symmetric::run_hashes();
     pipeline::run()
 }

@@ -1,7 +1,8 @@
 //! What the chunk pipeline costs beyond the arithmetic inside it, on one core.
 //!
 //! A chunk is hashed for its leaf, hashed into the whole-file hash, and opened. The goal is the rate at which the same
-//! three steps run when the libraries are called with nothing around them, less 5 %.
+//! three steps run when the fastest libraries are called with nothing around them, less 5 %; or less 10 % where those are
+//! AWS-LC's.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -24,14 +25,16 @@ const CHUNK: usize = 64 * 1024;
 const SAMPLES: usize = 600;
 /// Part of the raw rate that the pipeline must reach.
 const SHARE: f64 = 0.95;
+/// The same where AWS-LC does the raw work.
+const SHARE_OF_AWS_LC: f64 = if cfg!(feature = "aws-lc") { 0.9 } else { SHARE };
 
 /// Both pipelines.
 pub(crate) fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("# {CHUNK} byte chunks, best of {SAMPLES}, one core");
     let aes = seal(Cipher::Aes256Gcm);
-    report("chunk-sha256-aes256gcm", HashAlgorithm::Sha256, &aes, raw_hash::<sha2::Sha256>, raw_aes)?;
+    report("chunk-sha256-aes256gcm", HashAlgorithm::Sha256, &aes, SHARE_OF_AWS_LC, raw_sha256, raw_aes)?;
     let sm4 = seal(Cipher::Sm4Gcm);
-    report("chunk-sm3-sm4gcm", HashAlgorithm::Sm3, &sm4, |data| Sm3::digest(data)[0], raw_sm4)?;
+    report("chunk-sm3-sm4gcm", HashAlgorithm::Sm3, &sm4, SHARE, |data| Sm3::digest(data)[0], raw_sm4)?;
     Ok(())
 }
 
@@ -39,6 +42,7 @@ fn report(
     name: &str,
     algorithm: HashAlgorithm,
     seal: &Seal,
+    share: f64,
     raw_hash: fn(&[u8]) -> u8,
     raw_open: fn(&Seal, Vec<u8>) -> Vec<u8>,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -66,10 +70,13 @@ fn report(
     let [hash, open, pipeline] = best;
     #[allow(clippy::cast_precision_loss, reason = "65536 is exact")]
     let megabytes = CHUNK as f64 / 1e6;
-    let (value, goal) = (megabytes / pipeline, SHARE * megabytes / (hash + open));
+    let (value, goal) = (megabytes / pipeline, share * megabytes / (hash + open));
     let verdict = if value >= goal { "met" } else { "short" };
     println!("# {name}: raw hash twice {:.0} MB/s, raw open {:.0} MB/s", megabytes / hash, megabytes / open);
-    println!("figure {name} {value:.0} MB/s goal >= {goal:.0} {verdict}");
+    let ratio = (hash + open) / pipeline;
+    println!(
+        "figure {name} {value:.0} MB/s, {ratio:.2} of the raw rate, goal >= {share} of it, {goal:.0} MB/s: {verdict}"
+    );
     Ok(())
 }
 
@@ -104,8 +111,14 @@ fn seal(cipher: Cipher) -> Seal {
     Seal { cipher, key, nonce: [1; Cipher::NONCE_LEN], aad: vec![0; 31] }
 }
 
-fn raw_hash<D: sha2::Digest>(data: &[u8]) -> u8 {
-    D::digest(data)[0]
+#[cfg(feature = "aws-lc")]
+fn raw_sha256(data: &[u8]) -> u8 {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data).as_ref()[0]
+}
+
+#[cfg(not(feature = "aws-lc"))]
+fn raw_sha256(data: &[u8]) -> u8 {
+    <sha2::Sha256 as sha2::Digest>::digest(data)[0]
 }
 
 #[cfg(feature = "aws-lc")]

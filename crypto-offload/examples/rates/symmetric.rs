@@ -6,10 +6,11 @@ use aes_gcm::KeyInit;
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInOut, Nonce};
 use crypto_offload::sm3::{Sm3, digest_many};
-use crypto_offload::sm4::{Backend, Sm4Gcm, Sm4Key};
+use crypto_offload::sm4::{Backend, Sm4Ccm, Sm4Gcm, Sm4Key};
 
 use crate::clock::medians;
 use crate::libgcrypt::Libgcrypt;
+use crate::openssl;
 
 const KEY: [u8; 16] = [7; 16];
 const NONCE: [u8; 12] = [1; 12];
@@ -56,7 +57,14 @@ pub(crate) const CLASSES: &[Class] = &[
     },
 ];
 /// The classes of this architecture.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+pub(crate) const CLASSES: &[Class] = &[
+    Class { name: "armv8-sm4", backend: Backend::Armv8Sm4, hidden: &[], goals: [0.0; 3] },
+    Class { name: "neon", backend: Backend::Neon, hidden: &["arm-sm4"], goals: [0.0; 3] },
+    Class { name: "portable", backend: Backend::Portable, hidden: &["arm-sm4", "arm-aes"], goals: [0.0; 3] },
+];
+/// The classes of this architecture.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) const CLASSES: &[Class] =
     &[Class { name: "portable", backend: Backend::Portable, hidden: &[], goals: [0.0; 3] }];
 
@@ -115,6 +123,45 @@ pub(crate) fn run_class(name: &str) {
                 rate(times[1])
             );
         }
+    }
+}
+
+/// SM4-CCM and SM4-GCM as this CPU does them best, beside libgcrypt and OpenSSL.
+pub(crate) fn run_modes() {
+    const LEN: usize = 16384;
+    let (gcm, ccm) = (Sm4Gcm::new(&KEY), Sm4Ccm::new(&KEY));
+    let [mut a, mut b, mut c] = [0, 1, 2].map(|_| vec![0x5a; LEN]);
+    let peer = Libgcrypt::load(&[], &KEY).ok();
+    if let Some(peer) = &peer {
+        let (mut theirs, mut ours) = (a.clone(), a.clone());
+        let tags = (peer.seal_ccm(&NONCE, &AAD, &mut theirs), ccm.seal_in_place(&NONCE, &AAD, &mut ours));
+        assert!(theirs == ours && tags.0.ok() == tags.1.ok(), "libgcrypt and this crate differ");
+    }
+    let mut seal_gcm = || _ = black_box(gcm.seal_in_place(&NONCE, &AAD, black_box(&mut a)));
+    let mut seal_ccm = || _ = black_box(ccm.seal_in_place(&NONCE, &AAD, black_box(&mut b)));
+    let mut peer_ccm = || {
+        if let Some(peer) = &peer {
+            _ = black_box(peer.seal_ccm(&NONCE, &AAD, black_box(&mut c)));
+        }
+    };
+    let times = medians(&mut [&mut seal_gcm, &mut seal_ccm, &mut peer_ccm]);
+    let [gcm, ccm, peer_ccm] = [0, 1, 2].map(|at| megabytes(LEN) / times[at]);
+    if peer.is_some() {
+        let ratio = ccm / peer_ccm;
+        println!("figure sm4-ccm-16KiB {ccm:.0} MB/s, libgcrypt {peer_ccm:.0}: ratio {ratio:.2} no goal");
+    } else {
+        println!("figure sm4-ccm-16KiB {ccm:.0} MB/s");
+    }
+    for (name, rate, goal) in [("sm4-gcm", gcm, 20.0), ("sm4-ccm", ccm, 1.0)] {
+        let Some(theirs) = openssl::rate(name, LEN) else {
+            println!("not checked: {name} against OpenSSL, which GATEWAYD_OPENSSL4 does not name");
+            continue;
+        };
+        let ratio = rate / theirs;
+        let verdict = if ratio >= goal { "met" } else { "short" };
+        println!(
+            "figure {name}-16KiB {rate:.0} MB/s, openssl {theirs:.0}: ratio {ratio:.1} goal >= {goal:.0} {verdict}"
+        );
     }
 }
 

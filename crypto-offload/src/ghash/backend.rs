@@ -1,5 +1,7 @@
 //! Which code multiplies.
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
 use super::{BLOCK_LEN, Powers, portable};
@@ -15,6 +17,9 @@ pub(crate) enum Backend {
     /// VPCLMULQDQ with AVX-512.
     #[cfg(target_arch = "x86_64")]
     WideClmul,
+    /// PMULL.
+    #[cfg(target_arch = "aarch64")]
+    Pmull,
 }
 
 impl Backend {
@@ -22,18 +27,23 @@ impl Backend {
     #[cfg(target_arch = "x86_64")]
     pub(crate) const ALL: &[Self] = &[Self::WideClmul, Self::Clmul, Self::Portable];
     /// All of them, the fastest first.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) const ALL: &[Self] = &[Self::Pmull, Self::Portable];
+    /// All of them, the fastest first.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) const ALL: &[Self] = &[Self::Portable];
 
     /// The one that belongs beside a back end of SM4: the fastest of what the same class of machine has.
     pub(crate) fn beside(cipher: crate::sm4::Backend) -> Self {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         use crate::sm4::Backend as Cipher;
         let best = match cipher {
             #[cfg(target_arch = "x86_64")]
             Cipher::Gfni512 => return Self::best(),
             #[cfg(target_arch = "x86_64")]
             Cipher::AesNi | Cipher::Vaes | Cipher::Gfni256 => Self::Clmul,
+            #[cfg(target_arch = "aarch64")]
+            Cipher::Neon | Cipher::Armv8Sm4 => Self::Pmull,
             crate::sm4::Backend::Portable => Self::Portable,
         };
         if best.is_available() { best } else { Self::Portable }
@@ -51,6 +61,8 @@ impl Backend {
             Self::Clmul => x86_64::has_clmul(),
             #[cfg(target_arch = "x86_64")]
             Self::WideClmul => x86_64::has_wide_clmul(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Pmull => aarch64::has_pmull(),
         }
     }
 
@@ -60,6 +72,8 @@ impl Backend {
             Self::Portable => portable::multiply(a, b),
             #[cfg(target_arch = "x86_64")]
             Self::Clmul | Self::WideClmul => x86_64::multiply(a, b),
+            #[cfg(target_arch = "aarch64")]
+            Self::Pmull => aarch64::multiply(a, b),
         }
     }
 
@@ -71,6 +85,8 @@ impl Backend {
             Self::Clmul => x86_64::absorb(powers, sum, blocks),
             #[cfg(target_arch = "x86_64")]
             Self::WideClmul => x86_64::absorb_wide(powers, sum, blocks),
+            #[cfg(target_arch = "aarch64")]
+            Self::Pmull => aarch64::absorb(powers, sum, blocks),
         }
     }
 }

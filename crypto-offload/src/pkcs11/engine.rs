@@ -160,7 +160,7 @@ fn open(token: &Token, seal: &Seal, data: &[u8]) -> Result<Vec<u8>, JobError> {
 /// What exactly the token said does not fit a job's error; its kind does.
 fn failure(error: TokenError) -> JobError {
     JobError::Engine(match error {
-        TokenError::Pkcs11(_) => "token failed",
+        TokenError::Pkcs11(_) | TokenError::Pin(_) => "token failed",
         TokenError::NoToken(_) | TokenError::NoKey(_) => "token has no such key",
         TokenError::Unsupported(_) => "token cannot do what it claims",
         TokenError::TagMismatch | TokenError::Answer(_) => "token gave no answer to the question",

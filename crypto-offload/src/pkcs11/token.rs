@@ -35,6 +35,9 @@ pub enum TokenError {
     /// No key of that label and kind is on the token.
     #[error("token has no such key `{0}`")]
     NoKey(String),
+    /// The file of the PIN cannot be read.
+    #[error("the PIN cannot be read: {0}")]
+    Pin(#[source] std::io::Error),
     /// The token has no mechanism for this.
     #[error("token cannot do {0}")]
     Unsupported(&'static str),

@@ -1,5 +1,10 @@
 //! The compression function (GB/T 32905 clause 5.3), one message.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
 use super::BLOCK_LEN;
 
 /// The round constant, turned as round `round` wants it.
@@ -9,10 +14,30 @@ pub(super) const fn constant(round: usize) -> u32 {
     constant.rotate_left((round % 32) as u32)
 }
 
-/// Hashes `blocks` into `chain`.
-///
-/// The rounds wait for each other, so better instructions gain nothing: compiled for BMI2 and AVX2 it was no faster.
+/// A way to compress.
+type Compress = fn(&mut [u32; 8], &[[u8; BLOCK_LEN]]);
+/// The question whether this CPU has a way, and the way.
+type Asked = (fn() -> bool, Compress);
+
+/// Hashes `blocks` into `chain`, the fastest way that this CPU has.
 pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
+    let fastest =
+        ALL.iter().find(|(available, _)| available()).map_or(portable as Compress, |(_, compress)| *compress);
+    fastest(chain, blocks);
+}
+
+/// Ways that only some CPUs have, the fastest first.
+pub(super) const ALL: &[Asked] = &[
+    #[cfg(target_arch = "x86_64")]
+    (x86_64::avx512::is_available, x86_64::avx512::compress),
+    #[cfg(target_arch = "x86_64")]
+    (x86_64::avx::is_available, x86_64::avx::compress),
+    #[cfg(target_arch = "aarch64")]
+    (aarch64::is_available, aarch64::compress),
+];
+
+/// Plain Rust. The rounds wait for each other: merely compiled for BMI2 and AVX2 it was no faster.
+pub(super) fn portable(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
     for block in blocks {
         let words = block.as_chunks::<4>().0;
         let mut w: [u32; 16] = std::array::from_fn(|at| u32::from_be_bytes(words[at]));

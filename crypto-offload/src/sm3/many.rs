@@ -3,15 +3,19 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::{BLOCK_LEN, DIGEST_LEN, INITIAL, Sm3, print};
+#[cfg(any(test, target_arch = "x86_64"))]
+use super::{BLOCK_LEN, INITIAL, print};
+use super::{DIGEST_LEN, Sm3};
 
 /// Messages that are hashed at once.
+#[cfg(any(test, target_arch = "x86_64"))]
 const LANES: usize = 16;
 /// Fewer messages than this are faster one by one: a lane has about a third of the rate of a message by itself.
 #[cfg(target_arch = "x86_64")]
 const WORTHWHILE: usize = 4;
 
 /// Word by word, lane by lane.
+#[cfg(any(test, target_arch = "x86_64"))]
 type Chains = [[u32; LANES]; 8];
 
 /// The digests of `messages`, in order. A message is its two parts, hashed one after the other.
@@ -65,6 +69,7 @@ fn at_once(
 }
 
 /// One message, cut into blocks with the standard's padding.
+#[cfg(any(test, target_arch = "x86_64"))]
 struct Lane<'m> {
     head: &'m [u8],
     tail: &'m [u8],
@@ -73,6 +78,7 @@ struct Lane<'m> {
     made: [u8; BLOCK_LEN],
 }
 
+#[cfg(any(test, target_arch = "x86_64"))]
 impl<'m> Lane<'m> {
     fn new([head, tail]: &[&'m [u8]; 2]) -> Self {
         let blocks = (head.len() + tail.len() + 9).div_ceil(BLOCK_LEN);
@@ -110,7 +116,7 @@ mod tests {
     fn reference(chains: &mut Chains, blocks: &[&[u8; BLOCK_LEN]; LANES]) {
         for (lane, block) in blocks.iter().enumerate() {
             let mut chain: [u32; 8] = std::array::from_fn(|word| chains[word][lane]);
-            crate::sm3::compress::compress(&mut chain, &[**block]);
+            crate::sm3::compress::portable(&mut chain, &[**block]);
             for (words, word) in chains.iter_mut().zip(chain) {
                 words[lane] = word;
             }

@@ -55,6 +55,22 @@ fn codes_shorter_than_16_bytes_or_longer_than_a_digest_are_refused() {
 
 proptest! {
     #[test]
+    fn every_way_to_compress_is_the_portable_one(
+        chain in any::<[u32; 8]>(),
+        blocks in prop::collection::vec(any::<[u8; 64]>(), 0..10),
+    ) {
+        let mut expected = chain;
+        compress::portable(&mut expected, &blocks);
+        for (available, compress) in compress::ALL {
+            if available() {
+                let mut found = chain;
+                compress(&mut found, &blocks);
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
     fn digest_and_midstate_are_the_reference_s(
         message in prop::collection::vec(any::<u8>(), 0..3000),
         pieces in prop::collection::vec(1_usize..300, 1..8),

@@ -165,16 +165,20 @@ struct Chain<'k> {
 
 impl Chain<'_> {
     fn update(&mut self, data: &[u8]) {
-        let mut rest = data;
-        while !rest.is_empty() {
-            let (part, behind) = rest.split_at(rest.len().min(BLOCK_LEN - self.filled));
-            self.sum[self.filled..].iter_mut().zip(part).for_each(|(byte, part)| *byte ^= part);
-            self.filled += part.len();
-            rest = behind;
-            if self.filled == BLOCK_LEN {
-                self.pad();
-            }
+        let (head, rest) = data.split_at(data.len().min((BLOCK_LEN - self.filled) % BLOCK_LEN));
+        self.add(head);
+        if self.filled == BLOCK_LEN {
+            self.pad();
         }
+        let (blocks, last) = rest.as_chunks::<BLOCK_LEN>();
+        self.cipher.absorb(&mut self.sum, blocks);
+        self.add(last);
+    }
+
+    /// Adds what does not go beyond the current block.
+    fn add(&mut self, part: &[u8]) {
+        self.sum[self.filled..].iter_mut().zip(part).for_each(|(byte, part)| *byte ^= part);
+        self.filled += part.len();
     }
 
     /// SP 800-38C clause A.2.2: how the length of the additional data is written.

@@ -21,37 +21,34 @@ pub(super) trait Aead: Send + Sync {
     ) -> Result<(), Refused>;
 }
 
-impl Aead for Sm4Gcm {
-    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_LEN], Refused> {
-        self.seal_in_place(nonce, aad, data).map_err(|_| Refused)
-    }
+/// Both modes have the same operations under the same names.
+macro_rules! aead {
+    ($mode:ty) => {
+        impl Aead for $mode {
+            fn seal(
+                &self,
+                nonce: &[u8; NONCE_LEN],
+                aad: &[u8],
+                data: &mut [u8],
+            ) -> Result<[u8; TAG_LEN], Refused> {
+                self.seal_in_place(nonce, aad, data).map_err(|_| Refused)
+            }
 
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        data: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<(), Refused> {
-        self.open_in_place(nonce, aad, data, tag).map_err(|_| Refused)
-    }
+            fn open(
+                &self,
+                nonce: &[u8; NONCE_LEN],
+                aad: &[u8],
+                data: &mut [u8],
+                tag: &[u8; TAG_LEN],
+            ) -> Result<(), Refused> {
+                self.open_in_place(nonce, aad, data, tag).map_err(|_| Refused)
+            }
+        }
+    };
 }
 
-impl Aead for Sm4Ccm {
-    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG_LEN], Refused> {
-        self.seal_in_place(nonce, aad, data).map_err(|_| Refused)
-    }
-
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        data: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<(), Refused> {
-        self.open_in_place(nonce, aad, data, tag).map_err(|_| Refused)
-    }
-}
+aead!(Sm4Gcm);
+aead!(Sm4Ccm);
 
 #[cfg(test)]
 mod tests {

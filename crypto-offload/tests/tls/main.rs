@@ -6,3 +6,4 @@ mod handshake;
 mod openssl;
 mod refusals;
 mod support;
+mod tshark;

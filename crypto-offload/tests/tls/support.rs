@@ -130,18 +130,29 @@ impl Pair {
 
     /// Carries bytes both ways until neither end has any, each flight changed by `tamper` on its way to the client.
     pub(crate) fn drive_with(&mut self, mut tamper: impl FnMut(&mut Vec<u8>)) -> Result<(), Failure> {
+        self.carry(|from_server, flight| {
+            if from_server {
+                tamper(flight);
+            }
+        })
+    }
+
+    /// Carries bytes both ways until neither end has any. Each flight goes through `wire`, with whether it is the
+    /// server's.
+    pub(crate) fn carry(&mut self, mut wire: impl FnMut(bool, &mut Vec<u8>)) -> Result<(), Failure> {
         while self.client.wants_write() || self.server.wants_write() {
             let mut flight = Vec::new();
             while self.client.wants_write() {
                 self.client.write_tls(&mut flight).unwrap();
             }
+            wire(false, &mut flight);
             feed(&flight, |bytes| self.server.read_tls(bytes).map(drop));
             self.server.process_new_packets().map_err(Failure::Server)?;
             let mut flight = Vec::new();
             while self.server.wants_write() {
                 self.server.write_tls(&mut flight).unwrap();
             }
-            tamper(&mut flight);
+            wire(true, &mut flight);
             feed(&flight, |bytes| self.client.read_tls(bytes).map(drop));
             self.client.process_new_packets().map_err(Failure::Client)?;
         }
@@ -154,10 +165,15 @@ impl Pair {
 
     /// A message there, another one back.
     pub(crate) fn exchange(&mut self) {
+        self.exchange_over(|_, _| {});
+    }
+
+    /// The same through `wire`; see [`Pair::carry`].
+    pub(crate) fn exchange_over(&mut self, wire: impl FnMut(bool, &mut Vec<u8>)) {
         use std::io::{Read as _, Write as _};
         self.client.writer().write_all(b"question").unwrap();
         self.server.writer().write_all(b"answer").unwrap();
-        self.drive().unwrap();
+        self.carry(wire).unwrap();
         let mut heard = [0; 8];
         self.server.reader().read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"question");

@@ -20,15 +20,10 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(super) const fn from_code(code: u32) -> Result<Self, AbiError> {
-        Ok(match code {
-            1 => Self::Capabilities,
-            2 => Self::Digest,
-            3 => Self::HashUpdate,
-            4 => Self::Open,
-            5 => Self::Verify,
-            _ => return Err(AbiError::Field("op")),
-        })
+    const ALL: [Self; 5] = [Self::Capabilities, Self::Digest, Self::HashUpdate, Self::Open, Self::Verify];
+
+    pub(super) fn from_code(code: u32) -> Result<Self, AbiError> {
+        Self::ALL.into_iter().find(|&it| it as u32 == code).ok_or(AbiError::Field("op"))
     }
 }
 
@@ -57,19 +52,20 @@ pub enum Status {
 }
 
 impl Status {
-    pub(super) const fn from_code(code: u32) -> Result<Self, AbiError> {
-        Ok(match code {
-            0 => Self::Ok,
-            1 => Self::TagMismatch,
-            2 => Self::BadSignature,
-            3 => Self::BadRequest,
-            4 => Self::Unsupported,
-            5 => Self::DeviceError,
-            6 => Self::Expired,
-            7 => Self::BadMidstate,
-            8 => Self::NoKey,
-            _ => return Err(AbiError::Field("status")),
-        })
+    const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::TagMismatch,
+        Self::BadSignature,
+        Self::BadRequest,
+        Self::Unsupported,
+        Self::DeviceError,
+        Self::Expired,
+        Self::BadMidstate,
+        Self::NoKey,
+    ];
+
+    pub(super) fn from_code(code: u32) -> Result<Self, AbiError> {
+        Self::ALL.into_iter().find(|&it| it as u32 == code).ok_or(AbiError::Field("status"))
     }
 }
 

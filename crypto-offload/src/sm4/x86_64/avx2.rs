@@ -6,6 +6,9 @@
 
 use std::arch::x86_64::*;
 
+use super::super::field::{
+    IN_ORDER, INTO, INTO_AES, INTO_CONSTANT, OUT, OUT_AES, OUT_CONSTANT, SHIFTED_ROWS,
+};
 use super::super::{BLOCK_LEN, Counter};
 
 /// Bytes that one register per word makes.
@@ -152,8 +155,8 @@ macro_rules! back_end {
 }
 
 back_end!(gfni, "avx2,gfni", ["avx2", "gfni"], 4, IN_ORDER, true, |x| {
-    let x = _mm256_gf2p8affine_epi64_epi8::<0x3e>(x, _mm256_set1_epi64x(INTO_GFNI));
-    _mm256_gf2p8affineinv_epi64_epi8::<0xd3>(x, _mm256_set1_epi64x(OUT_GFNI))
+    let x = _mm256_gf2p8affine_epi64_epi8::<INTO_CONSTANT>(x, _mm256_set1_epi64x(INTO));
+    _mm256_gf2p8affineinv_epi64_epi8::<OUT_CONSTANT>(x, _mm256_set1_epi64x(OUT))
 });
 
 back_end!(vaes, "avx2,aes,vaes", ["avx2", "aes", "vaes"], 2, SHIFTED_ROWS, false, |x| {
@@ -167,68 +170,6 @@ back_end!(aes, "avx2,aes", ["avx2", "aes"], 2, SHIFTED_ROWS, false, |x| {
     let high = _mm_aesenclast_si128(_mm256_extracti128_si256::<1>(x), _mm_setzero_si128());
     nibbles(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high), &OUT_AES)
 });
-
-/// From SM4's field into AES's, with the first affine map.
-const INTO_GFNI: i64 = 0x4c28_7db9_1a22_505d;
-/// Back, with the second.
-const OUT_GFNI: i64 = 0xf3ab_34a9_74a6_b589_u64.cast_signed();
-
-/// [`INTO_GFNI`] with its constant, by the lower and the upper half of a byte.
-const INTO_AES: [[u8; 16]; 2] = halves(true);
-/// The same from the output of the AES S-box: its own affine map undone, then [`OUT_GFNI`].
-const OUT_AES: [[u8; 16]; 2] = halves(false);
-
-/// Words turned by 0, 8, 16 and 24 bits to the left.
-const IN_ORDER: [[u8; 16]; 4] = turns([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
-/// The same after AES has shifted its rows.
-const SHIFTED_ROWS: [[u8; 16]; 4] = turns([0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3]);
-
-const fn turns(place: [u8; 16]) -> [[u8; 16]; 4] {
-    let mut turns = [[0; 16]; 4];
-    let mut at = 0;
-    while at < 64 {
-        let (turn, byte) = (at / 16, at % 16);
-        turns[turn][byte] = place[byte / 4 * 4 + (byte + 4 - turn) % 4];
-        at += 1;
-    }
-    turns
-}
-
-const fn halves(into: bool) -> [[u8; 16]; 2] {
-    let mut tables = [[0; 16]; 2];
-    let mut at = 0;
-    while at < 16 {
-        tables[0][at as usize] = if into { into_aes(at) } else { out_of_aes(at) };
-        // The constant is in the first table already.
-        tables[1][at as usize] =
-            if into { into_aes(at << 4) ^ into_aes(0) } else { out_of_aes(at << 4) ^ out_of_aes(0) };
-        at += 1;
-    }
-    tables
-}
-
-const fn into_aes(x: u8) -> u8 {
-    affine(INTO_GFNI.cast_unsigned(), x) ^ 0x3e
-}
-
-const fn out_of_aes(x: u8) -> u8 {
-    // FIPS 197 clause 5.3.2: the inverse of the affine map of the S-box.
-    let inverse = x.rotate_left(1) ^ x.rotate_left(3) ^ x.rotate_left(6) ^ 0x05;
-    affine(OUT_GFNI.cast_unsigned(), inverse) ^ 0xd3
-}
-
-/// The product of a matrix and a byte, as GF2P8AFFINEQB defines it: the row of bit `n` is byte `7 - n`.
-const fn affine(matrix: u64, x: u8) -> u8 {
-    let rows = matrix.to_be_bytes();
-    let (mut bit, mut y) = (0, 0);
-    while bit < 8 {
-        if (rows[bit] & x).count_ones() % 2 == 1 {
-            y |= 1 << bit;
-        }
-        bit += 1;
-    }
-    y
-}
 
 #[inline]
 #[target_feature(enable = "avx2")]

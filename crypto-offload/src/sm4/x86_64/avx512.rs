@@ -5,17 +5,13 @@
 use std::arch::x86_64::*;
 
 use super::super::Counter;
+use super::super::field::{INTO, INTO_CONSTANT, OUT, OUT_CONSTANT};
 
 /// Bytes of key stream that one register per word makes.
 const GROUP: usize = 256;
 const GROUP_BLOCKS: u32 = 16;
 /// Bytes of the largest batch: four groups.
 const BATCH: usize = 4 * GROUP;
-
-/// From SM4's field into that of the instructions, with the first affine map.
-const INTO: i64 = 0x4c28_7db9_1a22_505d;
-/// Back, with the second.
-const OUT: i64 = 0xf3ab_34a9_74a6_b589_u64.cast_signed();
 
 /// Whether this CPU can run this file.
 pub(in super::super) fn is_available() -> bool {
@@ -97,8 +93,8 @@ fn round<const G: usize>(
     let (into, out) = (_mm512_set1_epi64(INTO), _mm512_set1_epi64(OUT));
     for at in 0..G {
         let t = _mm512_xor_si512(_mm512_ternarylogic_epi32::<XOR>(a[at], b[at], c[at]), key);
-        let t = _mm512_gf2p8affine_epi64_epi8::<0x3e>(t, into);
-        let t = _mm512_gf2p8affineinv_epi64_epi8::<0xd3>(t, out);
+        let t = _mm512_gf2p8affine_epi64_epi8::<INTO_CONSTANT>(t, into);
+        let t = _mm512_gf2p8affineinv_epi64_epi8::<OUT_CONSTANT>(t, out);
         let turned = _mm512_ternarylogic_epi32::<XOR>(
             _mm512_rol_epi32::<2>(t),
             _mm512_rol_epi32::<10>(t),
