@@ -30,6 +30,7 @@ mod additions;
 pub mod budget;
 mod decoder;
 mod dictionary;
+mod dimension;
 mod encoder;
 pub mod fragment;
 mod header;
@@ -45,6 +46,7 @@ mod window;
 mod wire;
 
 pub use decoder::{DecodeError, Decoded, Decoder, Malformed};
+pub use dimension::{Dimension, WeightUnit};
 pub use encoder::{EncodeError, Encoder};
 pub use header::{BlockHeader, BootId, DictionaryId, StreamId};
 pub use io::{IO_BUCKETS, IoHistogram, IoOperation, IoTerm};

@@ -85,8 +85,9 @@ pub struct Sample {
     pub stack: StackIndex,
     /// How often; 1, except in an aggregated window.
     pub count: u32,
-    /// CPU time in nanoseconds that this stands for: the sampling interval in force, summed over the count. Without it
-    /// samples taken at different rates could not be added up.
+    /// What this stands for: of CPU time the nanoseconds of the sampling interval in force, summed over the count; of other
+    /// dimensions what [`Dimension::unit`](crate::Dimension::unit) says. Without it samples taken at different rates could
+    /// not be added up.
     pub weight_ns: u64,
 }
 
