@@ -30,6 +30,8 @@ pub(super) enum Why {
     Sleeping,
     /// It sleeps and may not: a disk, or a lock of the kernel.
     Uninterruptible,
+    /// It is gone for good.
+    Ended,
 }
 
 impl Why {
@@ -37,6 +39,7 @@ impl Why {
     pub(super) fn of_state(state: u64) -> Self {
         match state & 0xFF {
             0 => Self::Preempted,
+            state if state & 0x30 != 0 => Self::Ended,
             state if state & 2 != 0 => Self::Uninterruptible,
             _ => Self::Sleeping,
         }
@@ -60,8 +63,8 @@ impl Blocking {
         next: u32,
         out: &mut Vec<Measured>,
     ) -> Option<Resumed> {
-        // The idle thread is neither asleep nor waiting.
-        if place.tid != 0 {
+        // The idle thread is neither asleep nor waiting. (The kernel calls one that is ending -1.)
+        if place.tid != 0 && place.tid != u32::MAX && why != Why::Ended {
             let off = Off { since_ns: ns, why, woken_ns: None, place: Arc::clone(place) };
             self.off.insert(place.tid, off);
         }
@@ -142,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn who_ended_is_not_waited_for() {
+        let (mut blocking, mut out) = (Blocking::default(), Vec::new());
+        blocking.handle_switch(100, Why::Ended, &place(7), 0, &mut out);
+        blocking.handle_switch(100, Why::Sleeping, &place(u32::MAX), 0, &mut out);
+        assert_eq!(blocking.off.len(), 0);
+    }
+
+    #[test]
     fn a_hostile_number_of_sleepers_is_bounded_and_counted() {
         let (mut blocking, mut out) = (Blocking::default(), Vec::new());
         for tid in 1..=u32::try_from(MAX_OPEN).unwrap() + 5 {
@@ -154,6 +165,7 @@ mod tests {
     fn states_are_told_by_their_low_bits() {
         let of = Why::of_state;
         assert_eq!((of(0), of(0x100)), (Why::Preempted, Why::Preempted));
-        assert_eq!((of(1), of(2), of(0x82)), (Why::Sleeping, Why::Uninterruptible, Why::Uninterruptible));
+        assert_eq!((of(1), of(2), of(0x80)), (Why::Sleeping, Why::Uninterruptible, Why::Sleeping));
+        assert_eq!((of(0x10), of(0x20)), (Why::Ended, Why::Ended));
     }
 }

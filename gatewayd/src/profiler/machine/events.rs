@@ -56,6 +56,17 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Its part of a ring: one in so many records.
+    pub(super) fn ring_part(self) -> u32 {
+        match self {
+            Self::Blocking => 2,
+            Self::Locks | Self::BlockIo => 5,
+            Self::Memory => 10,
+        }
+    }
+}
+
 /// One event, without reference to the ring.
 #[derive(Debug)]
 pub(super) struct Event {
@@ -145,6 +156,8 @@ struct OnCpu {
     /// Times it has been allowed to happen, and did, since it was opened.
     allowed: u64,
     happened: u64,
+    /// When it last did, as far as was read.
+    last_ns: u64,
 }
 
 impl OnCpu {
@@ -222,7 +235,7 @@ fn open_one(
     for (cpu, leader) in leaders {
         let event = open_on(tracepoint, format.id, *cpu, leader).map_err(|error| error.to_string())?;
         ids.insert(event.id().map_err(|error| error.to_string())?, index);
-        events.push(OnCpu { event, allowed: 0, happened: 0 });
+        events.push(OnCpu { event, allowed: 0, happened: 0, last_ns: 0 });
     }
     let (group, kind) = (tracepoint.group, tracepoint.kind);
     Ok(Probe { group, kind, fields, every: every(kind), events })
@@ -286,11 +299,20 @@ impl Probe {
         }
     }
 
-    /// Events since the last call, as far as they cost something, and whether the kernel stopped one.
-    pub(super) fn poll_taken(&mut self) -> (u64, bool) {
+    /// Events since the last call, as far as they cost something, and when the kernel first stopped one by itself.
+    pub(super) fn poll_taken(&mut self) -> (u64, Option<u64>) {
         let happened: u64 = self.events.iter_mut().map(OnCpu::poll_count).sum();
-        let exhausted = self.events.iter().any(OnCpu::is_exhausted);
-        if self.kind == Kind::Pages { (happened / PAGES_PER_EVENT, false) } else { (happened, exhausted) }
+        if self.kind == Kind::Pages {
+            return (happened / PAGES_PER_EVENT, None);
+        }
+        (happened, self.events.iter().filter(|it| it.is_exhausted()).map(|it| it.last_ns).min())
+    }
+
+    /// Takes note of the last event read from a CPU.
+    pub(super) fn handle_last(&mut self, cpu: usize, ns: u64) {
+        if let Some(on_cpu) = self.events.get_mut(cpu) {
+            on_cpu.last_ns = ns;
+        }
     }
 
     /// True if its samples carry a call chain.

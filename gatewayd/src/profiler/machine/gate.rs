@@ -12,6 +12,8 @@ use super::super::poisson::SplitMix64;
 const SAVED_SECONDS: f64 = 5.0;
 /// Fewest tokens worth a stretch.
 const FEWEST: f64 = 64.0;
+/// Tokens at the start: a first look at once.
+const FIRST: f64 = 1_000.0;
 /// An interval that few stretches could have held counts at most so many times as one that all could.
 const MOST_CORRECTION: u64 = 4;
 
@@ -69,7 +71,7 @@ impl Stretch {
 impl Gate {
     /// A closed gate that opens at the first tick.
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { tokens: FEWEST, at_ns: now_ns, open_since_ns: None, opens_at: FEWEST, told_ns: now_ns }
+        Self { tokens: FIRST, at_ns: now_ns, open_since_ns: None, opens_at: FEWEST, told_ns: now_ns }
     }
 
     /// Takes what came since the last tick: `taken` events, the moment at which the kernel stopped one by itself, and the
@@ -108,6 +110,11 @@ impl Gate {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range")]
     pub(super) fn left(&self) -> u32 {
         self.tokens.clamp(1.0, f64::from(u32::MAX)) as u32
+    }
+
+    /// Since when events are taken; `None` while they are not.
+    pub(super) fn open_since(&self) -> Option<u64> {
+        self.open_since_ns
     }
 
     /// True while events are taken.

@@ -44,7 +44,7 @@ use tasks::Tasks;
 const POLL: Duration = Duration::from_millis(500);
 const BUSY_POLL: Duration = Duration::from_millis(100);
 /// What a record with a stack takes in a ring, on the mean and with some to spare.
-const RECORD_LEN: usize = 512;
+const RECORD_LEN: usize = 320;
 /// CPU time that one event takes from the thread in which it happens, as measured by `make bench-profiler`.
 const EVENT_COST: Duration = Duration::from_nanos(1_500);
 /// CPU time that one sample of the timer takes.
@@ -81,8 +81,8 @@ struct Gated {
     group: Group,
     gate: Gate,
     pending: Vec<Measured>,
-    /// The last event before the kernel stopped one by itself.
-    last_ns: u64,
+    /// Events of late, and when the kernel first stopped one by itself.
+    taken: (u64, Option<u64>),
     /// Nanoseconds with the gate open, and in all, since they were last asked for.
     cover: (u64, u64),
 }
@@ -113,7 +113,7 @@ impl MachineCapture {
                 group,
                 gate: Gate::new(now_ns),
                 pending: Vec::new(),
-                last_ns: 0,
+                taken: (0, None),
                 cover: (0, 0),
             })
             .collect();
@@ -142,7 +142,9 @@ impl MachineCapture {
     ) -> Vec<Event> {
         let Self { cpus, ids, probes, tasks, random, frames, .. } = self;
         let (mut events, mut samples) = (Vec::new(), 0);
-        for OnCpu { clock, ring } in cpus {
+        let mut last = vec![0; probes.len()];
+        for (cpu, OnCpu { clock, ring }) in cpus.iter_mut().enumerate() {
+            last.fill(0);
             ring.drain(|words| {
                 let probe = |id| ids.get(&id).and_then(|index: &usize| probes.get(*index));
                 let has_stack =
@@ -153,6 +155,9 @@ impl MachineCapture {
                         clock_sample(clock, &sample, now, at_ms, tasks, rate, random, window, frames);
                     }
                     Some(Record::Sample(sample)) => {
+                        if let Some(at) = ids.get(&sample.event).and_then(|index| last.get_mut(*index)) {
+                            *at = sample.ns;
+                        }
                         events.extend(probe(sample.event).and_then(|probe| probe.event(&sample)));
                     }
                     Some(Record::Lost(records)) => window.add_lost(records),
@@ -162,43 +167,56 @@ impl MachineCapture {
                     None => {}
                 }
             });
+            for (probe, ns) in probes.iter_mut().zip(&last).filter(|(_, ns)| **ns > 0) {
+                probe.handle_last(cpu, *ns);
+            }
         }
         self.hidden_cost += SAMPLE_COST * samples;
         events.sort_by_key(|event| event.ns);
         events
     }
 
-    /// Turns the gates, and hands on what is complete. True if much came.
+    /// Asks the kernel how many events there were.
+    fn count(&mut self) {
+        for gated in &mut self.groups {
+            let (mut taken, mut stopped) = (0, None::<u64>);
+            for probe in self.probes.iter_mut().filter(|it| it.group == gated.group) {
+                let (events, stopped_ns) = probe.poll_taken();
+                taken += events;
+                if let Some(ns) = stopped_ns.filter(|_| gated.gate.is_open()) {
+                    stopped = Some(stopped.map_or(ns, |other| other.min(ns)));
+                }
+            }
+            gated.taken = (taken, stopped);
+            self.hidden_cost += EVENT_COST * u32::try_from(taken).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Turns the gates, and hands on what is complete. True if much came, or will.
     fn turn_gates(&mut self, now: Instant, at_ms: u32, rate: &RateLaw, window: &mut WindowBuilder) -> bool {
         let (now_ns, allowed) = (monotonic_ns(), rate.events_per_second());
         let cpus = u32::try_from(self.cpus.len()).unwrap_or(u32::MAX).max(1);
         let capacity = self.cpus.first().map_or(0, |it| it.ring.capacity() / RECORD_LEN);
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
         let mut busy = false;
         for index in 0..self.groups.len() {
             let Some(gated) = self.groups.get_mut(index) else { break };
             let group = gated.group;
             let mut probes: Vec<_> = self.probes.iter_mut().filter(|it| it.group == group).collect();
-            let (mut taken, mut exhausted) = (0, false);
-            for probe in &mut probes {
-                let (events, stopped) = probe.poll_taken();
-                taken += events;
-                exhausted |= stopped && gated.gate.is_open();
-            }
-            self.hidden_cost += EVENT_COST * u32::try_from(taken).unwrap_or(u32::MAX);
+            let (taken, stopped_ns) = gated.taken;
             let events = f64::from(u32::try_from(taken).unwrap_or(u32::MAX));
-            let stopped_ns = exhausted.then_some(gated.last_ns);
             let (command, stretch) =
                 gated.gate.handle_tick(now_ns, events, stopped_ns, allowed * group.share(), &mut self.random);
             let kinds = u32::try_from(probes.len()).unwrap_or(1).max(1);
             // What one tick may bring must fit the ring, with what the other groups bring.
-            let fits = u32::try_from(capacity).unwrap_or(u32::MAX) / (kinds * 4);
+            let fits = capacity / group.ring_part();
             let times = (gated.gate.left() / (cpus * kinds)).clamp(1, fits.max(1));
-            busy |= taken > u64::from(times * cpus * kinds / 4);
+            busy |= command == Command::Open || gated.gate.is_open() && taken > u64::from(fits * cpus / 4);
             match command {
-                Command::Open => probes.into_iter().for_each(|it| it.start(times, &mut self.random)),
-                Command::Stay if gated.gate.is_open() => probes.into_iter().for_each(|it| it.allow(times)),
+                Command::Open => probes.iter_mut().for_each(|it| it.start(times, &mut self.random)),
+                Command::Stay if gated.gate.is_open() => probes.iter_mut().for_each(|it| it.allow(times)),
                 Command::Stay => {}
-                Command::Close => probes.into_iter().for_each(|it| it.stop()),
+                Command::Close => probes.iter_mut().for_each(|it| it.stop()),
             }
             if command == Command::Close {
                 self.pairing.handle_gap(group);
@@ -218,7 +236,11 @@ impl MachineCapture {
         let mut out = Vec::new();
         for event in events {
             let Some(gated) = self.groups.iter_mut().find(|it| it.group == event.group) else { continue };
-            gated.last_ns = event.ns;
+            // What lies in the rings from before the gate opened, or came after one CPU was stopped, belongs to a gap.
+            let (open, stopped) = (gated.gate.open_since(), gated.taken.1);
+            if open.is_none_or(|since| event.ns < since) || stopped.is_some_and(|until| event.ns > until) {
+                continue;
+            }
             self.pairing.handle(&event, &mut out);
             for mut measured in out.drain(..) {
                 // Chosen before it waits, so that little waits; each dimension at its own coarseness.
@@ -250,6 +272,7 @@ impl Capture for MachineCapture {
         let at_ms = since_start(window, unix_ms);
         self.tasks.begin();
         let events = self.drain(now, at_ms, rate, window);
+        self.count();
         self.pair(events, window);
         let busy = self.turn_gates(now, at_ms, rate, window);
         window.add_lost(self.pairing.take_refused());
