@@ -193,13 +193,16 @@ impl OnCpu {
         let _gone = self.event.stop();
     }
 
-    /// Starts it again after a stop, if it was allowed anything.
-    fn start(&mut self, times: u32) {
+    /// Starts it again after a stop, allowed to happen `times`.
+    fn start(&mut self, times: u32, every: u64) {
         let left = self.allowed.saturating_sub(self.happened);
         let more = u32::try_from(u64::from(times).saturating_sub(left)).unwrap_or(0).max(1);
         if self.event.allow(more).is_ok() {
             self.allowed += u64::from(more);
         }
+        // Since the kernel stops an event that used up what it was allowed, allowing it more does not start it again in
+        // every version (seen in 6.18); a new period does. A CPU that went away takes its event along.
+        let _gone = self.event.set_every(every);
     }
 }
 
@@ -273,13 +276,9 @@ impl Probe {
             times = ALWAYS;
             // Drawn anew each time, so that it does not fall in step with a program that allocates in rounds.
             self.every = PAGES_EVERY / 2 + random.below(PAGES_EVERY);
-            for on_cpu in &self.events {
-                // A CPU that went away takes its event along.
-                let _gone = on_cpu.event.set_every(self.every);
-            }
         }
         for on_cpu in &mut self.events {
-            on_cpu.start(times);
+            on_cpu.start(times, self.every);
         }
     }
 

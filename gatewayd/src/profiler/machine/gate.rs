@@ -12,6 +12,8 @@ use super::super::poisson::SplitMix64;
 const SAVED_SECONDS: f64 = 5.0;
 /// Fewest tokens worth a stretch.
 const FEWEST: f64 = 64.0;
+/// Nanoseconds of open gate after which measurements are handed on.
+const TELL_AFTER: u64 = 1_000_000_000;
 /// Tokens at the start: a first look at once.
 const FIRST: f64 = 1_000.0;
 /// An interval that few stretches could have held counts at most so many times as one that all could.
@@ -95,10 +97,15 @@ impl Gate {
             self.open_since_ns = Some(now_ns);
             return (Command::Open, None);
         };
+        let closing = stopped_ns.is_some() || self.tokens <= 0.0;
+        // What was measured in the first moments after a pause was short, and must not stand for the pause alone.
+        if !closing && now_ns.saturating_sub(self.told_ns.max(open_since_ns)) < TELL_AFTER {
+            return (Command::Stay, None);
+        }
         let end_ns = stopped_ns.unwrap_or(now_ns).clamp(open_since_ns, now_ns);
         let stretch = Stretch { open_since_ns, told_ns: self.told_ns, end_ns: end_ns.max(self.told_ns) };
         self.told_ns = stretch.end_ns;
-        if stopped_ns.is_none() && self.tokens > 0.0 {
+        if !closing {
             return (Command::Stay, Some(stretch));
         }
         self.open_since_ns = None;
