@@ -11,13 +11,15 @@
 mod load;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gatewayd::profiler::capture::{Backend, CaptureError};
 use gatewayd::profiler::config::{BackendChoice, Config};
 use gatewayd::profiler::sampler::Sampler;
 use gatewayd::profiler::state::ProfilerState;
-use telemetry::{Dimension, Frame, IoHistogram, Window};
+use telemetry::{Dimension, Frame, Window};
 
 /// Windows of two seconds that are looked at.
 const WINDOWS: usize = 5;
@@ -34,9 +36,14 @@ fn config() -> Config {
     }
 }
 
-fn windows(config: &Config, count: usize) -> Result<(Vec<Window>, ProfilerState), CaptureError> {
+fn windows(
+    config: &Config,
+    count: usize,
+    begun: impl FnOnce(),
+) -> Result<(Vec<Window>, ProfilerState), CaptureError> {
     let mut sampler = Sampler::new(std::process::id(), config, 1, Instant::now())?;
     assert_eq!(sampler.backend(), Backend::Machine);
+    begun();
     let mut windows = Vec::new();
     while windows.len() < count {
         std::thread::sleep(sampler.poll_timeout().saturating_duration_since(Instant::now()));
@@ -73,7 +80,7 @@ fn each_cause_is_on_top_of_its_dimension() {
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let file = folder.path().join("load");
     let load = std::thread::spawn(move || load::run(Duration::from_secs(12), file));
-    let (windows, state) = match windows(&config(), WINDOWS) {
+    let (windows, state) = match windows(&config(), WINDOWS, || ()) {
         Err(CaptureError::Machine { source }) => {
             println!("not checked: the kernel refuses perf events on its CPUs ({source})");
             return;
@@ -99,7 +106,9 @@ fn each_cause_is_on_top_of_its_dimension() {
     };
     assert_eq!(top(Dimension::Cpu), "cpu-hog");
     let measured = |name: &str| {
-        let on = state.dimensions.iter().any(|it| it.name == name && it.state == "on");
+        // On a machine that is flooded with such events they are looked at too rarely to expect anything of ten seconds.
+        let on =
+            state.dimensions.iter().any(|it| it.name == name && it.state == "on" && it.share_ppm > 300_000);
         if !on {
             println!("not checked: {name}, {:?}", state.dimensions);
         }
@@ -120,8 +129,6 @@ fn each_cause_is_on_top_of_its_dimension() {
         let requests: u64 =
             windows.iter().flat_map(Window::io).map(|it| it.buckets().iter().sum::<u64>()).sum();
         assert!(requests > 20, "{requests} requests in the histograms");
-        let devices: Vec<_> = windows.iter().flat_map(Window::io).map(IoHistogram::device).collect();
-        println!("devices: {devices:?}");
     }
     if measured("blocking") {
         let slept = ranking(&windows, Dimension::Blocked);
@@ -133,11 +140,14 @@ fn each_cause_is_on_top_of_its_dimension() {
 /// A cyclic task of the highest urgency: 8 ms of each 20 ms. Needs the right to real-time scheduling.
 #[test]
 fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (stop, worked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = {
-        let stop = std::sync::Arc::clone(&stop);
-        std::thread::Builder::new().name("cyclic".into()).spawn(move || cyclic(&stop, &sender)).unwrap()
+        let (stop, worked) = (Arc::clone(&stop), Arc::clone(&worked));
+        std::thread::Builder::new()
+            .name("cyclic".into())
+            .spawn(move || cyclic(&stop, &worked, &sender))
+            .unwrap()
     };
     if !receiver.recv().unwrap() {
         println!("not checked: real-time scheduling is refused here");
@@ -151,9 +161,11 @@ fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
         backend: BackendChoice::Machine,
         ..Config::default()
     };
-    let outcome = windows(&config, 3);
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let worked = thread.join().unwrap();
+    let mut before = 0;
+    let outcome = windows(&config, 3, || before = worked.load(Ordering::Relaxed));
+    let worked = worked.load(Ordering::Relaxed) - before;
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
     let windows = match outcome {
         Err(CaptureError::Machine { source }) => {
             println!("not checked: the kernel refuses perf events on its CPUs ({source})");
@@ -162,31 +174,30 @@ fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
         other => other.unwrap().0,
     };
     let seen = ranking(&windows, Dimension::Cpu).into_iter().find(|(name, ..)| name == "cyclic").unwrap().1;
-    let elapsed: u64 = windows.iter().map(|window| u64::from(window.duration_ms()) * 1_000_000).sum();
-    let share = seen as f64 / elapsed as f64;
-    println!("seen {share:.3} of the time; worked for {worked:?}, windows of {elapsed} ns");
-    // 1500 samples: the standard error is 1.3 points.
-    assert!((0.34..=0.46).contains(&share), "{share}");
+    let ratio = seen as f64 / worked as f64;
+    println!("seen {seen} ns of {worked} ns: 40 % would read as {:.1} %", ratio * 40.0);
+    // 36 to 44 %. Some 1500 samples, so the standard error is 1.3 points.
+    assert!((0.9..=1.1).contains(&ratio), "{ratio}");
 }
 
-/// Runs until told to stop; the CPU time it took. Says first whether it runs in real time.
-fn cyclic(stop: &std::sync::atomic::AtomicBool, started: &std::sync::mpsc::Sender<bool>) -> Duration {
-    let pid = std::fs::read_link("/proc/thread-self").unwrap();
-    let pid = pid.file_name().unwrap().to_str().unwrap().to_owned();
-    let allowed = std::process::Command::new("chrt").args(["-f", "-p", "50", &pid]).status();
+/// Runs until told to stop and tells the CPU time that it took. Says first whether it runs in real time.
+fn cyclic(stop: &AtomicBool, worked: &AtomicU64, started: &std::sync::mpsc::Sender<bool>) {
+    let thread = std::fs::read_link("/proc/thread-self").unwrap();
+    let tid = thread.file_name().unwrap().to_str().unwrap();
+    let allowed = std::process::Command::new("chrt").args(["-f", "-p", "50", tid]).status();
     let allowed = allowed.is_ok_and(|status| status.success());
     started.send(allowed).unwrap();
     let (period, busy) = (Duration::from_millis(20), Duration::from_millis(8));
-    let (mut next, start) = (Instant::now(), cpu_time());
-    while allowed && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+    let mut next = Instant::now();
+    while allowed && !stop.load(Ordering::Relaxed) {
         let begun = cpu_time();
         while cpu_time() - begun < busy {
             std::hint::spin_loop();
         }
+        worked.store(u64::try_from(cpu_time().as_nanos()).unwrap(), Ordering::Relaxed);
         next += period;
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    cpu_time() - start
 }
 
 fn cpu_time() -> Duration {

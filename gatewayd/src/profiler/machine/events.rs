@@ -17,6 +17,8 @@ use super::tracepoint::{Field, Format};
 const PAGES_EVERY: u64 = 64;
 /// Allocations that cost as much as one that is looked at.
 const PAGES_PER_EVENT: u64 = 40;
+/// Events without a stack that cost, and take in a ring, as much as one with a stack.
+const STACKLESS_PER_EVENT: u32 = 4;
 /// For an event that is not counted down: more often than it will ever happen.
 const ALWAYS: u32 = 1 << 30;
 
@@ -271,7 +273,7 @@ fn every(kind: Kind) -> u64 {
 impl Probe {
     /// Begins to take events, on each CPU `times` at most.
     pub(super) fn start(&mut self, times: u32, random: &mut SplitMix64) {
-        let mut times = times;
+        let mut times = self.times(times);
         if self.kind == Kind::Pages {
             times = ALWAYS;
             // Drawn anew each time, so that it does not fall in step with a program that allocates in rounds.
@@ -285,10 +287,15 @@ impl Probe {
     /// Lets events go on, on each CPU `times` at most.
     pub(super) fn allow(&mut self, times: u32) {
         if self.kind != Kind::Pages {
+            let times = self.times(times);
             for on_cpu in &mut self.events {
                 on_cpu.allow(times);
             }
         }
+    }
+
+    fn times(&self, times: u32) -> u32 {
+        if self.has_stack() { times } else { times.saturating_mul(STACKLESS_PER_EVENT) }
     }
 
     /// Takes no more events.
@@ -304,6 +311,7 @@ impl Probe {
         if self.kind == Kind::Pages {
             return (happened / PAGES_PER_EVENT, None);
         }
+        let happened = if self.has_stack() { happened } else { happened / u64::from(STACKLESS_PER_EVENT) };
         (happened, self.events.iter().filter(|it| it.is_exhausted()).map(|it| it.last_ns).min())
     }
 

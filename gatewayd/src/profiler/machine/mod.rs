@@ -31,7 +31,7 @@ use super::config::Config;
 use super::perf::Ring;
 use super::poisson::SplitMix64;
 use super::rate::RateLaw;
-use super::record::{Record, Sample, parse};
+use super::record::{Record, parse};
 use super::state::{DimensionState, OFF};
 use clock::Clock;
 use events::{Event, Group, Probe};
@@ -145,14 +145,15 @@ impl MachineCapture {
         let mut last = vec![0; probes.len()];
         for (cpu, OnCpu { clock, ring }) in cpus.iter_mut().enumerate() {
             last.fill(0);
+            let mut ticks = Vec::new();
             ring.drain(|words| {
                 let probe = |id| ids.get(&id).and_then(|index: &usize| probes.get(*index));
                 let has_stack =
                     |id| if id == clock.id() { Some(true) } else { probe(id).map(Probe::has_stack) };
                 match parse(words, has_stack) {
                     Some(Record::Sample(sample)) if sample.event == clock.id() => {
-                        samples += 1;
-                        clock_sample(clock, &sample, now, at_ms, tasks, rate, random, window, frames);
+                        let chain = sample.callchain.into();
+                        ticks.push(Place { pid: sample.pid, tid: sample.tid, chain });
                     }
                     Some(Record::Sample(sample)) => {
                         if let Some(at) = ids.get(&sample.event).and_then(|index| last.get_mut(*index)) {
@@ -169,6 +170,12 @@ impl MachineCapture {
             });
             for (probe, ns) in probes.iter_mut().zip(&last).filter(|(_, ns)| **ns > 0) {
                 probe.handle_last(cpu, *ns);
+            }
+            let len = u32::try_from(ticks.len()).unwrap_or(u32::MAX);
+            samples += len;
+            let weight = clock.handle_samples(len);
+            for place in ticks {
+                clock_sample(clock, &place, weight, now, at_ms, tasks, rate, random, window, frames);
             }
         }
         self.hidden_cost += SAMPLE_COST * samples;
@@ -315,7 +322,8 @@ impl Capture for MachineCapture {
 #[allow(clippy::too_many_arguments, reason = "parts of one value that are borrowed one by one")]
 fn clock_sample(
     clock: &mut Clock,
-    sample: &Sample<'_>,
+    place: &Place,
+    weight: Duration,
     now: Instant,
     at_ms: u32,
     tasks: &mut Tasks,
@@ -324,14 +332,14 @@ fn clock_sample(
     window: &mut WindowBuilder,
     frames: &mut Vec<Frame>,
 ) {
-    let weight = clock.handle_sample();
-    if sample.tid == 0 {
+    let Place { pid, tid, chain } = place;
+    if *tid == 0 {
         return;
     }
-    let info = tasks.thread(sample.pid, sample.tid, now);
+    let info = tasks.thread(*pid, *tid, now);
     let Some(weight_ns) = clock.choose(weight, info.class, now, rate, random) else { return };
     frames.clear();
-    tasks.frames(sample.pid, sample.callchain, now, frames);
+    tasks.frames(*pid, chain, now, frames);
     // What the window refuses, it counts.
     let _counted = window.push(at_ms, &info, frames, weight_ns);
 }

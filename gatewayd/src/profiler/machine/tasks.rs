@@ -121,7 +121,7 @@ impl Tasks {
     pub(super) fn frames(&mut self, pid: u32, chain: &[u64], now: Instant, frames: &mut Vec<Frame>) {
         let (kernel, user) = split(chain);
         self.kernel_frames(kernel, frames);
-        if user.first().is_some() {
+        if !user.is_empty() {
             self.user_frames(pid, user, now, frames);
         }
         frames.truncate(MAX_FRAMES);
