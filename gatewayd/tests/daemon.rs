@@ -6,19 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use canfd::bit_timing::BitTiming;
 use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::Profile;
-use gateway_cloud::certs::{self, CertificateFiles};
-use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription};
-use gateway_cloud::serve::{Config, Faults, Limits, Server, Suites};
 use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
+use gateway_sim::origin;
 use gatewayd::control::{Answer, EcuStatus, Request, Status};
-use ota::stage::TraceId;
-use ota::uptane::UtcTime;
 
 const VIN: &str = "LSVAG2180E2100001";
 /// About two seconds on a bus of 500 kbit/s and 2 Mbit/s.
@@ -50,10 +46,10 @@ impl Scene {
             .enable_all()
             .build()
             .expect("runtime");
-        let origin = runtime.block_on(serve(dir));
+        let address = runtime.block_on(origin::serve(dir)).expect("origin");
         let hub = BusHub::start(&dir.join("bus.sock"), Some(BitTiming::FD_500K_2M)).expect("bus");
         let ecu = ecu(dir, &hub);
-        std::fs::write(dir.join("gatewayd.toml"), config(dir, origin)).expect("configuration");
+        std::fs::write(dir.join("gatewayd.toml"), config(dir, address)).expect("configuration");
         Self { ecu, _hub: hub, _runtime: runtime, image, directory }
     }
 
@@ -148,40 +144,12 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn publish(dir: &Path) {
-    let keys = KeyRing::create(&dir.join("keys")).expect("keys");
-    certs::issue(&dir.join("certs"), &["127.0.0.1".to_owned()], certs::DEFAULT_VALIDITY)
-        .expect("certificates");
-    let description = format!(
+    let keys = origin::keys(dir).expect("keys");
+    let target = format!(
         "file={},name=brake.bin,ecu_serial=BRAKE-1,hardware_id=brake,version=2.0.0,release_counter=2,cipher=sm4-gcm,hash=sm3",
         dir.join("image.bin").display()
     );
-    let campaign = Campaign {
-        vin: VIN.parse().expect("a VIN"),
-        campaign: "spring".parse().expect("a campaign id"),
-        trace_id: TraceId::new('T', 1).expect("a platform"),
-        targets: vec![description.parse::<TargetDescription>().expect("a description")],
-    };
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let now = UtcTime::from_unix(seconds);
-    publish::publish(&dir.join("www"), &keys, &campaign, &Expiry::default(), now, &mut |_| {})
-        .expect("published");
-}
-
-async fn serve(dir: &Path) -> SocketAddr {
-    let files = CertificateFiles::below(&dir.join("certs"));
-    let server = Server::bind(Config {
-        root: dir.join("www"),
-        addr: ([127, 0, 0, 1], 0).into(),
-        suites: Suites::International,
-        international: Some(files.into()),
-        sm: None,
-        limits: Limits::default(),
-        faults: Arc::new(Faults::default()),
-    });
-    let server = server.await.expect("origin");
-    let address = server.local_addr();
-    tokio::spawn(server.run(std::future::pending()));
-    address
+    origin::publish(dir, &keys, VIN, 1, &[target]).expect("published");
 }
 
 fn ecu(dir: &Path, hub: &BusHub) -> EcuNode {

@@ -8,13 +8,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use gateway_cloud::certs;
-use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription};
+use gateway_sim::origin;
 use gatewayd::control::{Answer, Request, Status};
-use ota::stage::TraceId;
-use ota::uptane::UtcTime;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -152,30 +149,13 @@ fn status(stream: UnixStream) -> Status {
 
 /// Certificates and the first roots, as a vehicle has them from the factory.
 fn trust(dir: &Path) {
-    let keys = KeyRing::create(&dir.join("keys")).expect("keys");
-    certs::issue(&dir.join("certs"), &["127.0.0.1".to_owned()], certs::DEFAULT_VALIDITY)
-        .expect("certificates");
+    let keys = origin::keys(dir).expect("keys");
     std::fs::write(dir.join("image.bin"), [0x5A; 1000]).expect("package");
-    let description = format!(
+    let target = format!(
         "file={},name=a.bin,ecu_serial=A-1,hardware_id=a,version=2.0.0,release_counter=2,cipher=none,hash=sha256",
         dir.join("image.bin").display()
     );
-    let campaign = Campaign {
-        vin: VIN.parse().expect("a VIN"),
-        campaign: "spring".parse().expect("a campaign id"),
-        trace_id: TraceId::new('T', 1).expect("a platform"),
-        targets: vec![description.parse::<TargetDescription>().expect("a description")],
-    };
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    publish::publish(
-        &dir.join("www"),
-        &keys,
-        &campaign,
-        &Expiry::default(),
-        UtcTime::from_unix(seconds),
-        &mut |_| {},
-    )
-    .expect("published");
+    origin::publish(dir, &keys, VIN, 1, &[target]).expect("published");
 }
 
 fn config(dir: &Path) -> String {

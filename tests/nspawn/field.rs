@@ -4,19 +4,16 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use canfd::bit_timing::BitTiming;
 use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::Profile;
-use gateway_cloud::certs::{self, CertificateFiles};
-use gateway_cloud::publish::{self, Campaign, Expiry, KeyRing, TargetDescription};
-use gateway_cloud::serve::{Config, Faults, Limits, Server, Suites};
+use gateway_cloud::publish::KeyRing;
 use gateway_sim::broker::SimBroker;
 use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
-use ota::stage::TraceId;
-use ota::uptane::UtcTime;
+use gateway_sim::origin;
 
 use crate::Outcome;
 use crate::host::CONFIG;
@@ -55,9 +52,7 @@ impl Field {
     /// Builds it all below `directory`, and the daemon's configuration and credentials in `/etc/gatewayd`.
     pub(crate) fn start(directory: &Path) -> Outcome<Self> {
         std::fs::create_dir_all(directory).map_err(text)?;
-        let keys = KeyRing::create(&directory.join("keys")).map_err(text)?;
-        certs::issue(&directory.join("certs"), &["127.0.0.1".to_owned()], certs::DEFAULT_VALIDITY)
-            .map_err(text)?;
+        let keys = origin::keys(directory).map_err(text)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -72,7 +67,7 @@ impl Field {
         let mut field =
             Self { nodes, _hub: hub, runtime, broker, keys, directory: directory.to_owned(), campaigns: 0 };
         field.publish()?;
-        let origin = field.runtime.block_on(serve(directory))?;
+        let origin = field.runtime.block_on(origin::serve(directory)).map_err(text)?;
         field.install(origin)?;
         Ok(field)
     }
@@ -85,23 +80,14 @@ impl Field {
         for (serial, ..) in ECUS {
             let file = self.directory.join(format!("{serial}.bin"));
             std::fs::write(&file, image(serial, number)).map_err(text)?;
-            let description = format!(
+            let target = format!(
                 "file={},name={serial}.bin,ecu_serial={serial},hardware_id=hw,version={number}.0.0,\
                  release_counter={number},cipher=sm4-gcm,hash=sm3",
                 file.display()
             );
-            targets.push(description.parse::<TargetDescription>().map_err(text)?);
+            targets.push(target);
         }
-        let campaign = Campaign {
-            vin: VIN.parse().map_err(text)?,
-            campaign: format!("campaign-{number}").parse().map_err(text)?,
-            trace_id: TraceId::new('T', number).ok_or("no trace id")?,
-            targets,
-        };
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_err(text)?.as_secs();
-        let (www, now) = (self.directory.join("www"), UtcTime::from_unix(seconds));
-        publish::publish(&www, &self.keys, &campaign, &Expiry::default(), now, &mut |_| {}).map_err(text)?;
-        Ok(())
+        origin::publish(&self.directory, &self.keys, VIN, number, &targets).map_err(text)
     }
 
     /// What the ECUs are.
@@ -214,23 +200,6 @@ fn image(serial: &str, number: u64) -> Vec<u8> {
     let seed = serial.bytes().fold(number, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let words = (seed..).map(|it| it.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31));
     words.flat_map(u64::to_le_bytes).take(IMAGE_LEN).collect()
-}
-
-async fn serve(directory: &Path) -> Outcome<SocketAddr> {
-    let files = CertificateFiles::below(&directory.join("certs"));
-    let server = Server::bind(Config {
-        root: directory.join("www"),
-        addr: ([127, 0, 0, 1], 0).into(),
-        suites: Suites::International,
-        international: Some(files.into()),
-        sm: None,
-        limits: Limits::default(),
-        faults: Arc::new(Faults::default()),
-    });
-    let server = server.await.map_err(text)?;
-    let address = server.local_addr();
-    tokio::spawn(server.run(std::future::pending()));
-    Ok(address)
 }
 
 fn ecu(directory: &Path, hub: &BusHub, (serial, request, response): (&str, u16, u16)) -> Outcome<EcuNode> {

@@ -5,5 +5,6 @@ pub mod broker;
 pub mod bus;
 pub mod ecu;
 pub mod errors;
+pub mod origin;
 pub mod random;
 pub mod vehicle;

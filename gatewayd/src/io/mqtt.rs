@@ -63,6 +63,8 @@ pub struct MqttStatistics {
     pub connected: AtomicBool,
     /// Messages waiting in the outbox.
     pub waiting: AtomicU64,
+    /// Messages of the outbox that the broker has acknowledged since the start.
+    pub delivered: AtomicU64,
     /// Messages that did not reach the outbox.
     pub lost: AtomicU64,
     /// Messages that made room in the outbox for others.
@@ -367,6 +369,7 @@ impl Link {
         if let Err(error) = self.outbox.acknowledge(seq) {
             tracing::error!(%error, "the outbox cannot forget a message");
         }
+        self.statistics.delivered.fetch_add(1, Ordering::Relaxed);
         self.count();
     }
 

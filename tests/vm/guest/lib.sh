@@ -9,6 +9,8 @@ mkdir -p "$OUT" "$STATE"
 # case_ NAME FUNCTION: runs a test in a shell of its own and tells the host what became of it.
 case_() {
     local name=$1 began ended took status
+    # More starts within five minutes than any person asks for: each case begins with a fresh count of them.
+    systemctl reset-failed gatewayd.service gatewayd.socket >/dev/null 2>&1
     began=$(uptime_ms)
     (
         set -eE
@@ -63,19 +65,21 @@ seconds() { awk -v ms="$1" 'BEGIN { printf "%.1f", ms / 1000 }'; }
 
 # until_ SECONDS COMMAND...: tries until it succeeds. Traces would bury what matters.
 until_() {
+    local traced=$-
     { set +x; } 2>/dev/null
-    local patience=$1 until_ms
+    local patience=$1 until_ms status=0
     shift
     until_ms=$(($(uptime_ms) + patience * 1000))
     until "$@" >/dev/null 2>&1; do
         if [ "$(uptime_ms)" -gt "$until_ms" ]; then
             echo "not within $patience s: $*"
-            set -x
-            return 1
+            status=1
+            break
         fi
         sleep 0.2
     done
-    set -x
+    case $traced in *x*) set -x ;; esac
+    return "$status"
 }
 
 property() { systemctl show -p "$1" --value gatewayd.service; }
@@ -116,7 +120,7 @@ publish() {
     sync
 }
 
-in_state() { gatewayctl --json campaigns | tr -d ' \n' | grep -q "\"campaign\":\"$1\".*\"state\":\"$2\""; }
+in_state() { gatewayctl --json campaigns | tr -d ' \n' | grep -q "\"campaign\":\"$1\"[^}]*\"state\":\"$2\""; }
 in_stage() { gatewayctl --json ecus | tr -d ' \n' | grep -q "\"serial\":\"$1\"[^}]*\"stage\":\"$2\""; }
 # done_at_least ECU STAGE BYTES
 done_at_least() {

@@ -17,15 +17,17 @@ the_machine() {
     grep -q '^0$' /sys/devices/system/node/node0/cpulist
     grep -q '^1$' /sys/devices/system/node/node1/cpulist
     for bus in vcan0 vcan1; do
-        until_ 10 test "$(cat /sys/class/net/$bus/mtu)" -eq 72
-        until_ 10 grep -q 0x /sys/class/net/$bus/flags
-        ip link show "$bus" | grep -q UP
+        until_ 10 grep -qx 72 "/sys/class/net/$bus/mtu"
+        until_ 30 is_link_up "$bus"
     done
     lsmod | grep -q '^can_isotp '
     lsmod | grep -q '^algif_aead '
     [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]
     grep -q memory /sys/fs/cgroup/cgroup.controllers
 }
+
+# Whether the lowest flag, IFF_UP, is set.
+is_link_up() { [ $(($(cat "/sys/class/net/$1/flags") & 1)) -eq 1 ]; }
 
 first_deb() { ls /mnt/host/deb/"$1"_*.deb | grep -v '+next'; }
 next_deb() { ls /mnt/host/deb/"$1"_*+next*.deb; }
@@ -61,7 +63,11 @@ verified_units() {
 }
 
 a_valid_configuration() {
-    gatewayd check --config /etc/gatewayd/gatewayd.toml
+    # All of it but the room that is promised to downloads, which this disk does not have, and the check says so.
+    [ "$(gatewayd check --config /etc/gatewayd/gatewayd.toml | grep -B 1 ' error: ' | grep -o '\[[A-Z0-9-]*\]')" = "[STO-102]" ]
+    sed 's/^quota = .*/quota = "256MiB"/' /etc/gatewayd/gatewayd.toml >/etc/gatewayd/small.toml
+    gatewayd check --config /etc/gatewayd/small.toml
+    rm /etc/gatewayd/small.toml
     gatewayd reference | cmp - /etc/gatewayd/gatewayd.toml
 }
 

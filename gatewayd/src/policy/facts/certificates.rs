@@ -79,15 +79,15 @@ fn hash_of(identifier: &str) -> String {
 mod tests {
     use super::*;
 
+    fn issue(directory: &std::path::Path) -> gateway_cloud::certs::CertificateFiles {
+        let ten_days = std::time::Duration::from_secs(864_000);
+        gateway_cloud::certs::issue(directory, &["localhost".to_owned()], ten_days).unwrap()
+    }
+
     #[test]
     fn what_the_cloud_tool_makes_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let files = gateway_cloud::certs::issue(
-            dir.path(),
-            &["localhost".to_owned()],
-            std::time::Duration::from_secs(864_000),
-        )
-        .unwrap();
+        let files = issue(dir.path());
         let authority = parse(&std::fs::read(&files.ca).unwrap()).unwrap();
         let gateway = parse(&std::fs::read(&files.gateway).unwrap()).unwrap();
         assert!(authority[0].authority && !gateway[0].authority);
@@ -100,12 +100,7 @@ mod tests {
     #[test]
     fn every_certificate_of_a_bundle_has_its_line() {
         let dir = tempfile::tempdir().unwrap();
-        let files = gateway_cloud::certs::issue(
-            dir.path(),
-            &["localhost".to_owned()],
-            std::time::Duration::from_secs(864_000),
-        )
-        .unwrap();
+        let files = issue(dir.path());
         let one = std::fs::read_to_string(&files.ca).unwrap();
         let lines = one.lines().count();
         let list = parse(format!("{one}{one}").as_bytes()).unwrap();
