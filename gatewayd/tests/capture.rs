@@ -52,6 +52,17 @@ fn windows(
     Ok((windows, sampler.state().clone()))
 }
 
+/// True on a machine whose CPUs are wanted by so many others that the load cannot show what it is; says so.
+fn too_busy() -> bool {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let average = text.split_once("avg10=").and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
+    let busy = average.is_some_and(|percent| percent > 50.0);
+    if busy {
+        println!("not checked: the machine is busy with other things (CPU pressure {average:?} %)");
+    }
+    busy
+}
+
 /// Weights of this process' threads in one dimension, heaviest first, and the symbols below the marks.
 fn ranking(windows: &[Window], dimension: Dimension) -> Vec<(String, u64, Vec<String>)> {
     let mut weights: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
@@ -77,6 +88,9 @@ fn ranking(windows: &[Window], dimension: Dimension) -> Vec<(String, u64, Vec<St
 
 #[test]
 fn each_cause_is_on_top_of_its_dimension() {
+    if too_busy() {
+        return;
+    }
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let file = folder.path().join("load");
     let load = std::thread::spawn(move || load::run(Duration::from_secs(12), file));
@@ -140,6 +154,9 @@ fn each_cause_is_on_top_of_its_dimension() {
 /// A cyclic task of the highest urgency: 8 ms of each 20 ms. Needs the right to real-time scheduling.
 #[test]
 fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
+    if too_busy() {
+        return;
+    }
     let (stop, worked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = {
