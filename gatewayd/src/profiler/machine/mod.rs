@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use telemetry::limits::MAX_WINDOW_FRAMES;
 use telemetry::{Frame, ThreadInfo, WindowBuilder};
 use tracing::{debug, info};
 
@@ -68,6 +69,10 @@ pub(super) struct MachineCapture {
     random: SplitMix64,
     hidden_cost: Duration,
     frames: Vec<Frame>,
+    /// Events that are newer than the last look: others that came before them may still lie in a ring.
+    held: Vec<Event>,
+    /// Start of the window under way, and frames that events have put into it.
+    told: (u64, usize),
 }
 
 #[derive(Debug)]
@@ -129,6 +134,8 @@ impl MachineCapture {
             random: SplitMix64(seed),
             hidden_cost: Duration::ZERO,
             frames: Vec::new(),
+            held: Vec::new(),
+            told: (0, 0),
         })
     }
 
@@ -140,8 +147,9 @@ impl MachineCapture {
         rate: &mut RateLaw,
         window: &mut WindowBuilder,
     ) -> Vec<Event> {
-        let Self { cpus, ids, probes, tasks, random, frames, .. } = self;
-        let (mut events, mut samples) = (Vec::new(), 0);
+        let Self { cpus, ids, probes, tasks, random, frames, held, .. } = self;
+        let begun_ns = monotonic_ns();
+        let (mut events, mut samples) = (std::mem::take(held), 0);
         let mut last = vec![0; probes.len()];
         for (cpu, OnCpu { clock, ring }) in cpus.iter_mut().enumerate() {
             last.fill(0);
@@ -180,6 +188,7 @@ impl MachineCapture {
         }
         self.hidden_cost += SAMPLE_COST * samples;
         events.sort_by_key(|event| event.ns);
+        self.held = events.split_off(events.partition_point(|event| event.ns <= begun_ns));
         events
     }
 
@@ -232,6 +241,15 @@ impl MachineCapture {
             let (open, all) = stretch.cover();
             gated.cover = (gated.cover.0 + open, gated.cover.1 + all);
             for measured in std::mem::take(&mut gated.pending) {
+                // Half of a window is the timer's: where time goes must not be lost for want of room.
+                if self.told.0 != window.start_unix_ms() {
+                    self.told = (window.start_unix_ms(), 0);
+                }
+                self.told.1 += measured.place.chain.len();
+                if self.told.1 > MAX_WINDOW_FRAMES / 2 {
+                    window.add_lost(1);
+                    continue;
+                }
                 let weight = stretch.estimate(measured.amount, measured.span_ns);
                 push(&measured, weight, now, at_ms, &mut self.tasks, &self.pairing, window, &mut self.frames);
             }
