@@ -20,7 +20,7 @@ fn main() {
 }
 
 /// Makes the load for so long, writing to `file`.
-pub fn run(span: Duration, file: PathBuf) {
+pub(crate) fn run(span: Duration, file: PathBuf) {
     let stop = Arc::new(AtomicBool::new(false));
     let lock = Arc::new(Mutex::new(0_u64));
     let mut threads = vec![
