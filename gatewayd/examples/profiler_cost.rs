@@ -12,7 +12,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gatewayd::heap::Sampled;
@@ -53,18 +53,14 @@ fn main() {
             Ok(sampler) => sampler,
             Err(error) => {
                 println!("not checked: {error}");
-                let _gone = child.kill();
+                end(&mut child);
                 return;
             }
         };
         // The first window shows the law at work; the figure is of what it settles at.
         let (mut before, mut start, mut cpu) = (look(), Instant::now(), thread_cpu_time());
         for number in 0..2 {
-            while !sampler
-                .handle_timeout(Instant::now())
-                .unwrap()
-                .is_some_and(|window| window.duration_ms() > 0)
-            {
+            while sampler.handle_timeout(Instant::now()).unwrap().is_none() {
                 std::thread::sleep(sampler.poll_timeout().saturating_duration_since(Instant::now()));
             }
             let state = sampler.state();
@@ -78,7 +74,7 @@ fn main() {
         own += thread_cpu_time() - cpu;
         with.add(before, look(), start);
     }
-    let _gone = child.kill();
+    end(&mut child);
     let per_switch = |sum: &Sum| sum.ns / sum.switches.max(1.0);
     let taken =
         (per_switch(&with) - per_switch(&without)).max(0.0) * with.switches / (with.seconds * 1e9) * 100.0;
@@ -97,6 +93,12 @@ fn main() {
     figure("profiler_own_cpu_and_taken_from_others", own + taken, "%", "<=", 0.5);
     figure("profiler_resident", resident as f64 / f64::from(1 << 20), "MiB", "<=", 8.0);
     heap();
+}
+
+fn end(child: &mut Child) {
+    // One that has ended already is no matter.
+    let _gone = child.kill();
+    child.wait().unwrap();
 }
 
 #[derive(Default)]
