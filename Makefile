@@ -84,6 +84,9 @@ bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
+bench-profiler: ## Profiler: own cost and memory under a busy machine, heap sampler
+	@$(CARGO) run --quiet --release --locked -p gatewayd --example profiler_cost
+
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size
 

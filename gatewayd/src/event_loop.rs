@@ -230,6 +230,8 @@ impl EventLoop {
             workers,
             crypto: self.io.crypto.status(),
             profiler: self.io.profile.status(),
+            telemetry: self.io.profile.profiler(),
+            heap_taken_bytes: crate::heap::HEAP.totals().bytes(),
             generation: self.memory.generation(),
             configuration: self.configuration.status().clone(),
             ..self.gateway.status()

@@ -10,7 +10,8 @@
 //! * [`daemon`]: the life of the process,
 //! * [`policy`]: what a review would ask about the configuration,
 //! * [`control`]: what `gatewayctl` asks and hears,
-//! * [`profiler`]: samples of this daemon, taken by a process of their own,
+//! * [`profiler`]: what the machine and this daemon do, measured by a process of its own,
+//! * [`heap`]: the allocator, which counts a sample of what it gives,
 //! * [`runtime`]: which thread runs where,
 //! * [`systemd`]: the service manager.
 #![deny(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod daemon;
 pub mod doip;
 pub mod event_loop;
 pub mod gateway;
+pub mod heap;
 pub mod inspect;
 pub mod io;
 pub mod log;

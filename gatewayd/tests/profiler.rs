@@ -165,6 +165,10 @@ fn the_service_reaches_a_daemon_that_comes_late_and_heeds_its_rebirth() {
         assert!(len > 0, "the service hung up");
         reader.handle_bytes(&bytes[..len]);
         while let Some(block) = reader.poll_block().unwrap() {
+            if block.starts_with(b"{") {
+                // A note on how it goes.
+                continue;
+            }
             headers.push(BlockHeader::parse(&block).unwrap());
             assert!(matches!(decoder.decode(&block), Ok(Decoded::Window { missed: 0, .. })));
             if headers.len() == 2 {

@@ -107,6 +107,16 @@ impl Budget {
         self.tokens = self.tokens.saturating_sub(bytes as i128 * NANOS);
     }
 
+    /// Windows that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// True when none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// When the link has bytes for the next window; `None` when none waits or it never will.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.front()?;

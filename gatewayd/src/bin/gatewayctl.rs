@@ -35,6 +35,8 @@ enum Command {
     Campaigns,
     /// What each ECU last reported.
     Versions,
+    /// How the machine is measured: back end, dimensions, rates, own cost and budget, losses, links.
+    Telemetry,
     /// Ask the Director for a campaign now.
     Check,
     /// Compare what runs with the configuration, files, units and links that are there now; exit status 1 where they
@@ -148,6 +150,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         let value = match args.command {
             Command::Ecus | Command::Versions => serde_json::to_string_pretty(&status.ecus),
             Command::Campaigns => serde_json::to_string_pretty(&status.campaign),
+            Command::Telemetry => serde_json::to_string_pretty(&status.telemetry),
             _ => serde_json::to_string_pretty(status),
         };
         return value.map_err(|error| error.to_string());
@@ -156,6 +159,7 @@ fn show(args: &Args, status: &Status) -> Result<String, String> {
         Command::Ecus => ecus(status),
         Command::Campaigns => campaign(status),
         Command::Versions => versions(status),
+        Command::Telemetry => telemetry(status),
         _ => overview(status),
     })
 }
@@ -243,6 +247,47 @@ fn ecus(status: &Status) -> String {
         }
     }
     text
+}
+
+fn telemetry(status: &Status) -> String {
+    let link = if status.broker.connected { "connected" } else { "not connected" };
+    let links = format!(
+        "links: profiling service {}; broker {link}, {} waiting, {} dropped\n",
+        status.profiler, status.broker.waiting, status.broker.dropped
+    );
+    let Some(it) = &status.telemetry else {
+        return format!("{links}nothing measured yet: the service speaks after its first window\n");
+    };
+    // Millionths with three digits behind the point.
+    let percent = |ppm: u64| format!("{}.{:03} %", ppm / 10_000, ppm % 10_000 / 10);
+    let mut text = format!("back end: {}\n", it.backend);
+    if !it.reason.is_empty() {
+        text += &format!("  no better one: {}\n", it.reason);
+    }
+    for dimension in &it.dimensions {
+        let share = percent(dimension.share_ppm);
+        text += &format!("  {:<10} {}, looked at {share} of the time\n", dimension.name, dimension.state);
+    }
+    text += &format!(
+        "rates: normal threads every {} us, real-time ones every {} us, {} events/s; stretched {}.{:02} times\n",
+        it.interval_us,
+        it.realtime_interval_us,
+        it.events_per_second,
+        it.stretch_ppm / 1_000_000,
+        it.stretch_ppm % 1_000_000 / 10_000,
+    );
+    text += &format!(
+        "own cost: {} of one CPU, budget {}; {} KiB resident\n",
+        percent(it.cost_ppm),
+        percent(it.budget_ppm),
+        it.resident_bytes / 1_024
+    );
+    text += &format!(
+        "last window: {} samples, {} lost, {} B; {} B/s allowed, {} windows waiting, {} blocks dropped\n",
+        it.samples, it.lost, it.block_bytes, it.bytes_per_second, it.waiting_windows, it.dropped_blocks
+    );
+    text += &format!("heap of the daemon: {} KiB taken since its start\n", status.heap_taken_bytes / 1_024);
+    text + &links
 }
 
 fn versions(status: &Status) -> String {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profiler::state::ProfilerState;
+
 /// The daemon at a glance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -30,6 +32,12 @@ pub struct Status {
     pub crypto: CryptoStatus,
     /// Capture back end of the profiling service, or why there is none.
     pub profiler: String,
+    /// What the profiling service last said of itself; absent while it is away.
+    #[serde(default)]
+    pub telemetry: Option<ProfilerState>,
+    /// Bytes that the daemon has taken from its heap since the start, estimated from samples.
+    #[serde(default)]
+    pub heap_taken_bytes: u64,
     /// Processes of this service since it was last stopped, this one included: 1 plus restarts and crashes.
     #[serde(default)]
     pub generation: u64,

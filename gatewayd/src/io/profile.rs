@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::socket::Listening;
 use crate::profiler::link::{FrameReader, REBIRTH};
+use crate::profiler::state::ProfilerState;
 use crate::systemd::Passed;
 
 /// Connections that may wait for a daemon that starts: the service has one at a time.
@@ -22,7 +23,14 @@ pub struct ProfileLink {
     _listening: Listening,
     task: tokio::task::JoinHandle<()>,
     rebirth: watch::Sender<u64>,
-    state: Arc<Mutex<String>>,
+    state: Arc<Mutex<State>>,
+}
+
+/// What is known of the service.
+#[derive(Debug, Default)]
+struct State {
+    line: String,
+    profiler: Option<ProfilerState>,
 }
 
 impl ProfileLink {
@@ -35,7 +43,7 @@ impl ProfileLink {
         let (listening, listener) = Listening::open("profile", path, passed)?;
         turn_away_early(&listener);
         let (rebirth, wishes) = watch::channel(0);
-        let state = Arc::new(Mutex::new("not connected".to_owned()));
+        let state = Arc::new(Mutex::new(State { line: "not connected".to_owned(), profiler: None }));
         let task = tokio::spawn(serve(listener, blocks, wishes, Arc::clone(&state)));
         Ok(Self { _listening: listening, task, rebirth, state })
     }
@@ -47,7 +55,12 @@ impl ProfileLink {
 
     /// One line for `gatewayctl`.
     pub fn status(&self) -> String {
-        self.state.lock().map(|it| it.clone()).unwrap_or_default()
+        self.state.lock().map(|it| it.line.clone()).unwrap_or_default()
+    }
+
+    /// What the service last said of itself; `None` while it is away.
+    pub fn profiler(&self) -> Option<ProfilerState> {
+        self.state.lock().ok()?.profiler.clone()
     }
 }
 
@@ -72,7 +85,7 @@ async fn serve(
     listener: UnixListener,
     blocks: mpsc::Sender<Vec<u8>>,
     mut wishes: watch::Receiver<u64>,
-    state: Arc<Mutex<String>>,
+    state: Arc<Mutex<State>>,
 ) {
     loop {
         let stream = match listener.accept().await {
@@ -95,7 +108,7 @@ async fn receive(
     mut stream: UnixStream,
     blocks: &mpsc::Sender<Vec<u8>>,
     wishes: &mut watch::Receiver<u64>,
-    state: &Mutex<String>,
+    state: &Mutex<State>,
 ) -> std::io::Result<()> {
     let mut reader = FrameReader::new();
     let mut buffer = vec![0; 16 * 1024];
@@ -108,7 +121,11 @@ async fn receive(
                 }
                 reader.handle_bytes(buffer.get(..len).unwrap_or_default());
                 while let Some(block) = reader.poll_block().map_err(std::io::Error::other)? {
-                    if let Ok(header) = BlockHeader::parse(&block) {
+                    if let Some(profiler) = ProfilerState::from_frame(&block) {
+                        if let Ok(mut state) = state.lock() {
+                            state.profiler = Some(profiler);
+                        }
+                    } else if let Ok(header) = BlockHeader::parse(&block) {
                         tell(state, format!("connected, {} blocks", header.seq + 1));
                         if blocks.try_send(block).is_err() {
                             tracing::debug!("a telemetry block found no room");
@@ -126,8 +143,11 @@ async fn receive(
     }
 }
 
-fn tell(state: &Mutex<String>, text: String) {
+fn tell(state: &Mutex<State>, text: String) {
     if let Ok(mut state) = state.lock() {
-        *state = text;
+        if !text.starts_with("connected") {
+            state.profiler = None;
+        }
+        state.line = text;
     }
 }

@@ -13,10 +13,11 @@ use telemetry::{Frame, SchedulingClass, ThreadInfo, WindowBuilder};
 use tracing::debug;
 
 use super::capture::{Backend, Capture, CaptureError, sampled_tasks, since_start};
-use super::maps::Maps;
-use super::perf::{PerfEvent, Record};
+use super::maps::{Files, Maps};
+use super::perf::{Contents, PerfEvent, Ring, Scope, Trigger};
 use super::procfs::thread_stat;
 use super::rate::RateLaw;
+use super::record::{FIRST_MARK, Record, parse};
 
 /// How often the rings are read and threads that came or went are looked for.
 const POLL: Duration = Duration::from_millis(500);
@@ -28,8 +29,10 @@ const SAMPLES_PER_PERIOD: u32 = 8;
 const REREAD_MAPS: Duration = Duration::from_secs(5);
 /// CPU time that one sample takes from the sampled thread, as measured with stacks of mean depth.
 const SAMPLE_COST: Duration = Duration::from_micros(4);
-/// From here up an entry of a call chain is a mark, not an address (`PERF_CONTEXT_MAX`).
-const FIRST_MARK: u64 = u64::MAX - 4094;
+/// Bytes of a thread's ring: they hold half a second of the deepest stacks at 50 Hz.
+const RING_LEN: usize = 32 * 1_024;
+/// Kernel addresses of a single process are left out: the process is what is looked at.
+const CONTENTS: Contents = Contents { user_stack: true, kernel_stack: false, tasks: false, unix_time: true };
 /// Most equal addresses in a row: code without frame pointers can send the kernel round in a circle.
 const MAX_REPEATS: usize = 8;
 
@@ -37,6 +40,7 @@ const MAX_REPEATS: usize = 8;
 pub(super) struct CallStackCapture {
     pid: u32,
     maps: Maps,
+    files: Files,
     /// When to read the maps again; `None` while every address is found in them.
     maps_at: Option<Instant>,
     threads: BTreeMap<u32, Thread>,
@@ -47,6 +51,7 @@ pub(super) struct CallStackCapture {
 #[derive(Debug)]
 struct Thread {
     event: PerfEvent,
+    ring: Ring,
     info: ThreadInfo,
     period: Duration,
     /// The mean that the period was drawn from.
@@ -64,6 +69,7 @@ impl CallStackCapture {
         let mut capture = Self {
             pid,
             maps: Maps::default(),
+            files: Files::default(),
             maps_at: None,
             threads: BTreeMap::new(),
             refresh_at: None,
@@ -107,7 +113,7 @@ impl CallStackCapture {
     }
 
     fn read_maps(&mut self) {
-        match Maps::read(self.pid) {
+        match Maps::read(self.pid, &mut self.files) {
             Ok(maps) => self.maps = maps,
             Err(error) => debug!(pid = self.pid, %error, "maps not read"),
         }
@@ -121,20 +127,21 @@ impl CallStackCapture {
         let maps = &self.maps;
         let (mut taken, mut unknown) = (0, false);
         for thread in self.threads.values_mut() {
-            let Thread { event, info, period, since_redraw, accounted, carry, .. } = thread;
-            event.drain(|record| match record {
-                Record::Lost(samples) => window.add_lost(samples),
-                Record::Sample { unix_ns, in_kernel, callchain } => {
+            let Thread { ring, info, period, since_redraw, accounted, carry, .. } = thread;
+            ring.drain(|words| match parse(words, |_| Some(true)) {
+                Some(Record::Lost(samples)) => window.add_lost(samples),
+                Some(Record::Sample(sample)) => {
                     taken += 1;
                     *since_redraw += 1;
                     let weight = *period + std::mem::take(carry);
                     *accounted += weight;
-                    let frames = frames(maps, in_kernel, callchain, &mut unknown);
-                    let at_ms = since_start(window, unix_ns / 1_000_000);
+                    let frames = frames(maps, sample.in_kernel, sample.callchain, &mut unknown);
+                    let at_ms = since_start(window, sample.ns / 1_000_000);
                     let weight_ns = u64::try_from(weight.as_nanos()).unwrap_or(u64::MAX);
                     // What the window refuses, it counts.
                     let _counted = window.push(at_ms, info, &frames, weight_ns);
                 }
+                _ => {}
             });
         }
         if unknown {
@@ -202,9 +209,11 @@ fn open_thread(pid: u32, tid: u32, rate: &mut RateLaw) -> io::Result<Thread> {
     let info = thread_stat(pid, tid)?.info;
     let class: SchedulingClass = info.class;
     let (period, mean) = (rate.draw(class), rate.mean(class));
-    let event = PerfEvent::open(tid, period)?;
+    let event = PerfEvent::open(Trigger::CpuClock(period), Scope::Thread(tid), CONTENTS, true)?;
+    let ring = Ring::map(&event, RING_LEN)?;
     Ok(Thread {
         event,
+        ring,
         info,
         period,
         mean,
@@ -263,7 +272,7 @@ mod tests {
     #[test]
     fn marks_are_skipped_and_the_chain_ends_where_code_ends() {
         let here = frames as fn(&Maps, bool, &'static [u64], &mut bool) -> Vec<Frame> as usize as u64;
-        let maps = Maps::read(std::process::id()).unwrap();
+        let maps = Maps::read(std::process::id(), &mut Files::default()).unwrap();
         let mut unknown = false;
         let chain = [FIRST_MARK + 10, here, here + 1, 1, here];
         let found = frames(&maps, true, &chain, &mut unknown);
@@ -281,7 +290,7 @@ mod tests {
     #[test]
     fn a_chain_that_goes_in_a_circle_is_cut() {
         let here = redraw_due as fn(u32, Duration, Duration) -> bool as usize as u64;
-        let maps = Maps::read(std::process::id()).unwrap();
+        let maps = Maps::read(std::process::id(), &mut Files::default()).unwrap();
         assert_eq!(frames(&maps, false, &[here; 120], &mut false).len(), MAX_REPEATS);
     }
 }

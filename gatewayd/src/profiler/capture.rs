@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 use telemetry::WindowBuilder;
 use tracing::{debug, info, warn};
 
-use super::config::BackendChoice;
+use super::config::{BackendChoice, Config};
 use super::cputime::CpuTimeCapture;
 use super::procfs::tasks;
 use super::rate::RateLaw;
+use super::state::DimensionState;
 
 /// Which way of sampling is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// Perf events: call stacks, taken by the kernel after so much CPU time of a thread.
+    /// Perf events on each CPU: the whole machine, in all dimensions.
+    Machine,
+    /// Perf events on one process: call stacks, taken by the kernel after so much CPU time of a thread.
     Perf,
     /// Procfs: CPU time of each thread from its accounts, without stacks.
     Procfs,
@@ -24,6 +27,7 @@ pub enum Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Machine => "machine",
             Self::Perf => "perf",
             Self::Procfs => "procfs",
         })
@@ -46,6 +50,14 @@ pub enum CaptureError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The configuration asks for the whole machine and the kernel refuses it.
+    #[error(
+        "the kernel refuses perf events on the machine's CPUs: {source}; grant CAP_PERFMON or set backend = \"auto\""
+    )]
+    Machine {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The process' threads cannot be read.
     #[error("threads of process {pid}: {source}")]
     Threads {
@@ -56,7 +68,7 @@ pub enum CaptureError {
     },
 }
 
-/// A way of sampling one process.
+/// A way of sampling the machine or one process.
 pub trait Capture: fmt::Debug {
     /// Which one it is.
     fn backend(&self) -> Backend;
@@ -76,32 +88,77 @@ pub trait Capture: fmt::Debug {
 
     /// CPU time that sampling took from others since the last call: what the caller's own clock does not show.
     fn take_hidden_cost(&mut self) -> Duration;
+
+    /// Each dimension, and the share of time in which it was looked at since the last call.
+    fn dimensions(&mut self) -> Vec<DimensionState> {
+        vec![DimensionState { name: "cpu".to_owned(), state: "on".to_owned(), share_ppm: 1_000_000 }]
+    }
 }
 
-/// Chooses a way of sampling process `pid`, and says in the log which one and why.
+/// A way of sampling that was chosen, and why no better one.
+#[derive(Debug)]
+pub struct Opened {
+    /// The way.
+    pub capture: Box<dyn Capture + Send>,
+    /// What refused the better ones; empty for the best.
+    pub reason: String,
+}
+
+/// Chooses a way of sampling: the machine, else process `pid`, else its accounts. Says in the log which one and why.
 ///
 /// # Errors
-/// [`CaptureError`] when the process is gone, or the choice is perf and the kernel refuses it.
-pub fn open(
-    pid: u32,
-    choice: BackendChoice,
-    rate: &mut RateLaw,
-) -> Result<Box<dyn Capture + Send>, CaptureError> {
-    if choice != BackendChoice::Procfs {
+/// [`CaptureError`] when the process is gone, or the kernel refuses what `config` insists on.
+pub fn open(pid: u32, config: &Config, seed: u64, rate: &mut RateLaw) -> Result<Opened, CaptureError> {
+    let choice = config.backend;
+    let mut reason = String::new();
+    if matches!(choice, BackendChoice::Auto | BackendChoice::Machine) {
+        match open_machine(config, seed, rate) {
+            Ok(capture) => {
+                info!(backend = %Backend::Machine, "sampling the whole machine");
+                return Ok(Opened { capture, reason });
+            }
+            Err(error) if choice == BackendChoice::Machine => return Err(error),
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    if matches!(choice, BackendChoice::Auto | BackendChoice::Perf) {
         match open_perf(pid, rate) {
             Ok(capture) => {
-                info!(pid, backend = %Backend::Perf, "sampling call stacks");
-                return Ok(capture);
+                info!(pid, backend = %Backend::Perf, reason, "sampling call stacks of one process");
+                return Ok(Opened { capture, reason });
             }
-            Err(CaptureError::Perf { source, .. }) if choice == BackendChoice::Auto => {
-                warn!(pid, backend = %Backend::Procfs, reason = %source, "no perf events: sampling CPU time without call stacks");
+            Err(error @ CaptureError::Perf { .. }) if choice == BackendChoice::Auto => {
+                reason = error.to_string()
             }
             Err(error) => return Err(error),
         }
-    } else {
-        info!(pid, backend = %Backend::Procfs, "sampling CPU time without call stacks, as configured");
     }
-    Ok(Box::new(CpuTimeCapture::open(pid)?))
+    if choice == BackendChoice::Procfs {
+        info!(pid, backend = %Backend::Procfs, "sampling CPU time without call stacks, as configured");
+    } else {
+        warn!(pid, backend = %Backend::Procfs, reason, "no perf events: sampling CPU time without call stacks");
+    }
+    Ok(Opened { capture: Box::new(CpuTimeCapture::open(pid)?), reason })
+}
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
+fn open_machine(
+    config: &Config,
+    seed: u64,
+    rate: &mut RateLaw,
+) -> Result<Box<dyn Capture + Send>, CaptureError> {
+    Ok(Box::new(super::machine::MachineCapture::open(config, seed, rate)?))
+}
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+)))]
+fn open_machine(_: &Config, _: u64, _: &mut RateLaw) -> Result<Box<dyn Capture + Send>, CaptureError> {
+    Err(CaptureError::Machine { source: io::Error::from(io::ErrorKind::Unsupported) })
 }
 
 #[cfg(all(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::config::units::{Percent, Span};
+use crate::config::units::{Percent, Size, Span};
 
 /// How the gateway is profiled. Unknown keys are refused; numbers carry their unit.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -34,16 +34,41 @@ pub struct Config {
     /// Share of one CPU that profiling may cost, `0.01%` to `10%`. Defaults to `0.5%`.
     #[serde(deserialize_with = "budget")]
     pub budget: f64,
+    /// What is measured beside CPU time, by the machine's back end only. Defaults to all.
+    pub dimensions: Vec<Dimension>,
+    /// Buffer of each CPU, `32KiB` to `4MiB`, rounded up to a power of two of pages. Defaults to `256KiB`.
+    #[serde(deserialize_with = "ring")]
+    pub ring: usize,
+    /// Bytes of telemetry per second, on the mean; `0B` for any number. Defaults to `512B`. What there is no room for
+    /// loses its detail, the oldest first.
+    #[serde(deserialize_with = "rate")]
+    pub bytes_per_second: u32,
+}
+
+/// What can be measured beside CPU time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dimension {
+    /// Time asleep and time waiting for a CPU.
+    Blocking,
+    /// Time waiting for locks.
+    Locks,
+    /// Pages handed out by the kernel.
+    Memory,
+    /// Requests to block devices.
+    BlockIo,
 }
 
 /// Which back end to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
-    /// Perf events where the kernel allows them, else procfs.
+    /// The first of the following that the kernel allows.
     #[default]
     Auto,
-    /// Perf events or nothing.
+    /// Perf events on each CPU: the whole machine, in all dimensions.
+    Machine,
+    /// Perf events on the daemon's threads: CPU time only.
     Perf,
     /// CPU times from procfs, without stacks.
     Procfs,
@@ -60,6 +85,9 @@ impl Default for Config {
             realtime: Duration::from_millis(20),
             high_load: 0.70,
             budget: 0.005,
+            dimensions: vec![Dimension::Blocking, Dimension::Locks, Dimension::Memory, Dimension::BlockIo],
+            ring: 256 << 10,
+            bytes_per_second: 512,
         }
     }
 }
@@ -82,6 +110,17 @@ fn load<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 
 fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     share_within(deserializer, 0.0001, 0.1)
+}
+
+fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let size =
+        within(Size::deserialize(deserializer)?, Size(32 << 10), Size(4 << 20)).map_err(D::Error::custom)?;
+    usize::try_from(size.0).map_err(D::Error::custom)
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let size = within(Size::deserialize(deserializer)?, Size(0), Size(1 << 30)).map_err(D::Error::custom)?;
+    u32::try_from(size.0).map_err(D::Error::custom)
 }
 
 /// The longest of all intervals is one minute.
@@ -115,7 +154,8 @@ mod tests {
     #[test]
     fn every_key_is_read_with_its_unit() {
         let text = "enabled = false\nbackend = 'procfs'\nwindow = '2s'\nbase = '50ms'\nloaded = '1s'\n\
-                    realtime = '5000us'\nhigh_load = '80%'\nbudget = '0.25%'";
+                    realtime = '5000us'\nhigh_load = '80%'\nbudget = '0.25%'\ndimensions = ['block-io']\nring = '64KiB'\n\
+                    bytes_per_second = '0B'";
         let expected = Config {
             enabled: false,
             backend: BackendChoice::Procfs,
@@ -125,6 +165,9 @@ mod tests {
             realtime: Duration::from_millis(5),
             high_load: 0.8,
             budget: 0.0025,
+            dimensions: vec![Dimension::BlockIo],
+            ring: 64 << 10,
+            bytes_per_second: 0,
         };
         assert_eq!(toml::from_str::<Config>(text).unwrap(), expected);
     }
@@ -137,6 +180,9 @@ mod tests {
             ("realtime = '1ms'", "realtime = '999us'"),
             ("budget = '10%'", "budget = '10.01%'"),
             ("high_load = '100%'", "high_load = '101%'"),
+            ("ring = '32KiB'", "ring = '31KiB'"),
+            ("ring = '4MiB'", "ring = '5MiB'"),
+            ("bytes_per_second = '1GiB'", "bytes_per_second = '2GiB'"),
         ] {
             assert!(toml::from_str::<Config>(good).is_ok(), "{good}");
             let error = toml::from_str::<Config>(bad).unwrap_err().to_string();

@@ -31,27 +31,30 @@ struct Area {
 
 impl Maps {
     /// Reads the maps of process `pid`.
-    pub(super) fn read(pid: u32) -> io::Result<Self> {
+    pub(super) fn read(pid: u32, files: &mut Files) -> io::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-        let mut mappings: HashMap<&str, Arc<Mapping>> = HashMap::new();
         let areas = text
             .lines()
             .filter_map(parse_line)
             .take(MAX_AREAS)
-            .map(|line| {
-                let mapping = mappings.entry(line.path).or_insert_with(|| {
-                    // Through the process' own root, so that a container's files are found.
-                    let build_id = File::open(format!("/proc/{pid}/root{}", line.path))
-                        .and_then(|file| build_id(&file))
-                        .ok()
-                        .flatten()
-                        .unwrap_or_default();
-                    Arc::new(Mapping { build_id, path: line.path.into() })
-                });
-                Area { start: line.start, end: line.end, offset: line.offset, mapping: Arc::clone(mapping) }
+            .map(|line| Area {
+                start: line.start,
+                end: line.end,
+                offset: line.offset,
+                mapping: files.of_line(pid, &line),
             })
             .collect();
         Ok(Self { areas })
+    }
+
+    /// Takes note of code that was mapped just now. What it covers of older code is gone.
+    pub(super) fn insert(&mut self, start: u64, len: u64, offset: u64, mapping: Arc<Mapping>) {
+        let Some(end) = start.checked_add(len) else { return };
+        self.areas.retain(|area| area.end <= start || area.start >= end);
+        if self.areas.len() < MAX_AREAS {
+            let at = self.areas.partition_point(|area| area.end <= start);
+            self.areas.insert(at, Area { start, end, offset, mapping });
+        }
     }
 
     /// The file and the offset in it that an address was mapped from; `None` outside all code.
@@ -62,29 +65,71 @@ impl Maps {
     }
 }
 
+/// Most files that are remembered.
+const MAX_FILES: usize = 2_048;
+
+/// The executable files met so far: each is opened once, however many processes map it, and its name is kept once.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// By device and inode, as the maps write them, and path.
+    known: HashMap<(String, Box<str>), Arc<Mapping>>,
+}
+
+impl Files {
+    fn of_line(&mut self, pid: u32, line: &Line<'_>) -> Arc<Mapping> {
+        self.intern(line.file, line.path, || {
+            // Through the process' own root, so that a container's files are found.
+            let id = File::open(format!("/proc/{pid}/root{}", line.path)).and_then(|file| build_id(&file));
+            id.ok().flatten().unwrap_or_default()
+        })
+    }
+
+    /// A file whose build id the kernel told.
+    pub(super) fn of_build_id(&mut self, id: BuildId, path: &str) -> Arc<Mapping> {
+        let key: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.intern(&key, path, || id)
+    }
+
+    fn intern(&mut self, key: &str, path: &str, id: impl FnOnce() -> BuildId) -> Arc<Mapping> {
+        if self.known.len() >= MAX_FILES {
+            // Those in use are found again soon.
+            self.known.clear();
+        }
+        let entry = self.known.entry((key.to_owned(), path.into()));
+        Arc::clone(entry.or_insert_with(|| Arc::new(Mapping { build_id: id(), path: path.into() })))
+    }
+}
+
 #[derive(Debug, PartialEq)]
 struct Line<'a> {
     start: u64,
     end: u64,
     offset: u64,
+    /// Device and inode.
+    file: &'a str,
     path: &'a str,
 }
 
 /// A line of `maps` (`proc_pid_maps(5)`) that describes code: start-end, rights, offset, device, inode, path.
 fn parse_line(line: &str) -> Option<Line<'_>> {
-    let mut fields = line.splitn(6, ' ');
+    let mut fields = line.splitn(4, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let rights = fields.next()?;
     if rights.as_bytes().get(2) != Some(&b'x') {
         return None;
     }
     let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
-    let (_device, _inode) = (fields.next()?, fields.next()?);
-    let path = fields.next().map_or("", str::trim);
+    let rest = fields.next()?;
+    // Device and inode, then blanks and the path, which may hold blanks itself.
+    let inode = rest.find(' ')? + 1;
+    let len = rest.get(inode..)?.find(' ').map_or(rest.len(), |end| inode + end);
+    let (file, path) = rest.split_at_checked(len)?;
+    let path = path.trim();
     Some(Line {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         offset,
+        file,
         path: if path.is_empty() { "[anonymous]" } else { path },
     })
 }
@@ -159,7 +204,7 @@ impl ProgramHeaders {
 }
 
 /// Searches a note segment for the note `GNU`, type 3. Notes are padded to four bytes.
-fn note_build_id(mut notes: &[u8]) -> Option<BuildId> {
+pub(super) fn note_build_id(mut notes: &[u8]) -> Option<BuildId> {
     loop {
         let name_len = usize::try_from(word(notes, 0, false)?).ok()?;
         let id_len = usize::try_from(word(notes, 4, false)?).ok()?;
@@ -199,6 +244,7 @@ mod tests {
             start: 0x55d0_c0de_1000,
             end: 0x55d0_c0de_9000,
             offset: 0x3000,
+            file: "fd:00 1234",
             path: "/usr/bin/a program (deleted)",
         };
         assert_eq!(parse_line(code), Some(expected));
@@ -217,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn new_code_takes_the_place_of_old_code_under_it() {
+        let mapping = Arc::new(Mapping { build_id: BuildId::default(), path: "/x".into() });
+        let mut maps = Maps::default();
+        maps.insert(0x2000, 0x1000, 0, Arc::clone(&mapping));
+        maps.insert(0x1000, 0x1000, 0x10, Arc::clone(&mapping));
+        maps.insert(0x2800, 0x100, 0x99, mapping);
+        let offset = |address| maps.find(address).map(|(_, offset)| offset);
+        assert_eq!((offset(0x1FFF), offset(0x2000), offset(0x2800)), (Some(0x100F), None, Some(0x99)));
+    }
+
+    #[test]
     fn a_build_id_is_found_behind_another_note() {
         let mut notes = vec![4, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0];
         notes.extend(b"GNU\0\x01\x02\0\0");
@@ -229,7 +286,7 @@ mod tests {
     #[test]
     fn a_function_of_this_program_is_found_in_its_file() {
         let address = parse_line as fn(&'static str) -> Option<Line<'static>> as usize as u64;
-        let maps = Maps::read(std::process::id()).unwrap();
+        let maps = Maps::read(std::process::id(), &mut Files::default()).unwrap();
         let (mapping, _) = maps.find(address).unwrap();
         assert_eq!(std::path::Path::new(&*mapping.path), std::env::current_exe().unwrap());
     }

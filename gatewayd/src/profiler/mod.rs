@@ -13,6 +13,7 @@ pub mod link;
 pub mod rate;
 pub mod sampler;
 pub mod service;
+pub mod state;
 
 #[cfg(all(
     target_os = "linux",
@@ -24,6 +25,11 @@ mod cputime;
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
 ))]
+mod machine;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
 mod maps;
 mod metrics;
 #[cfg(all(
@@ -31,5 +37,11 @@ mod metrics;
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
 ))]
 mod perf;
+mod poisson;
 mod procfs;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
+mod record;
 mod uplink;

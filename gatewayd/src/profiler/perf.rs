@@ -1,9 +1,11 @@
-//! One perf event on one thread: `perf_event_open(2)`, its ring buffer, and the change of its period at run time.
+//! Perf events: `perf_event_open(2)`, their ring buffers, and what can be changed while they run.
 //!
 //! The kernel offers this only through raw system calls and shared memory, for which there is no safe crate; all of
-//! the crate's unsafe code for it stands here, behind functions that are safe to call with anything.
+//! the crate's unsafe code for it stands here, behind functions that are safe to call with anything. What is in the
+//! records is taken apart in `record.rs`.
 #![allow(unsafe_code, reason = "perf events are only to be had through raw system calls and shared memory")]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -14,63 +16,111 @@ use std::time::Duration;
 use perf_event_open_sys as sys;
 use sys::bindings::{self, perf_event_attr, perf_event_mmap_page};
 
-/// Data pages of a ring, a power of two: 32 KiB at 4 KiB pages hold half a second of the deepest stacks at 50 Hz.
-const DATA_PAGES: usize = 8;
 /// Deepest call chain asked for, the kernel's default limit.
 const MAX_CALLCHAIN: u16 = 127;
 
-/// Something read from a ring.
-#[derive(Debug)]
-pub(super) enum Record<'a> {
-    /// The kernel dropped this many samples, because the ring was full.
-    Lost(u64),
-    /// A sample.
-    Sample {
-        /// Nanoseconds since 1970-01-01 UTC.
-        unix_ns: u64,
-        /// True when the thread was in the kernel.
-        in_kernel: bool,
-        /// Instruction pointers and context marks, innermost first.
-        callchain: &'a [u64],
+/// What makes an event happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// CPU time, every so often.
+    CpuClock(Duration),
+    /// A tracepoint of this id, every n-th time it is passed.
+    Tracepoint {
+        /// As in the tracepoint's `format` file.
+        id: u32,
+        /// 1 for each time.
+        every: u64,
     },
 }
 
-/// A sampling event on one thread, on whichever CPU it runs.
+/// Whom an event watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// One thread, on whichever CPU it runs.
+    Thread(u32),
+    /// One CPU, whichever thread runs there.
+    Cpu(u32),
+}
+
+/// What a record holds beside the event's id, the thread and the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// The user's part of the call chain.
+    pub(super) user_stack: bool,
+    /// The kernel's part of the call chain.
+    pub(super) kernel_stack: bool,
+    /// Records of new mappings, names, and of threads that begin and end come with the samples.
+    pub(super) tasks: bool,
+    /// Time is that since 1970; else `CLOCK_MONOTONIC`.
+    pub(super) unix_time: bool,
+}
+
+/// An event. Its records go to the [`Ring`] that was made of it, or to that of the event it was redirected to.
 #[derive(Debug)]
 pub(super) struct PerfEvent {
     file: File,
-    ring: Ring,
 }
 
 impl PerfEvent {
-    /// Samples thread `tid` after every `period` of its CPU time.
+    /// Opens an event, which begins at once if `running`.
     ///
     /// # Errors
-    /// What the kernel says: no permission, no such thread, no perf events at all, no memory.
-    pub(super) fn open(tid: u32, period: Duration) -> io::Result<Self> {
-        let tid = i32::try_from(tid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    /// What the kernel says: no permission, no such thread, CPU or tracepoint, no perf events at all, no memory.
+    pub(super) fn open(
+        trigger: Trigger,
+        scope: Scope,
+        contents: Contents,
+        running: bool,
+    ) -> io::Result<Self> {
         let mut attr = perf_event_attr {
-            type_: bindings::PERF_TYPE_SOFTWARE,
             // The structure is about a hundred bytes long.
             size: u32::try_from(size_of::<perf_event_attr>()).unwrap_or(0),
-            config: u64::from(bindings::PERF_COUNT_SW_CPU_CLOCK),
-            sample_type: u64::from(bindings::PERF_SAMPLE_TIME | bindings::PERF_SAMPLE_CALLCHAIN),
-            clockid: libc::CLOCK_REALTIME,
+            sample_type: u64::from(
+                bindings::PERF_SAMPLE_IDENTIFIER | bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_TIME,
+            ),
             ..perf_event_attr::default()
         };
-        attr.__bindgen_anon_1.sample_period = nanos(period);
-        attr.sample_max_stack = MAX_CALLCHAIN;
+        match trigger {
+            Trigger::CpuClock(period) => {
+                attr.type_ = bindings::PERF_TYPE_SOFTWARE;
+                attr.config = u64::from(bindings::PERF_COUNT_SW_CPU_CLOCK);
+                attr.__bindgen_anon_1.sample_period = nanos(period);
+            }
+            Trigger::Tracepoint { id, every } => {
+                attr.type_ = bindings::PERF_TYPE_TRACEPOINT;
+                attr.config = u64::from(id);
+                attr.__bindgen_anon_1.sample_period = every.clamp(1, u64::MAX >> 1);
+                attr.sample_type |= u64::from(bindings::PERF_SAMPLE_RAW);
+            }
+        }
+        if contents.user_stack || contents.kernel_stack {
+            attr.sample_type |= u64::from(bindings::PERF_SAMPLE_CALLCHAIN);
+            attr.sample_max_stack = MAX_CALLCHAIN;
+            attr.set_exclude_callchain_user(u64::from(!contents.user_stack));
+            attr.set_exclude_callchain_kernel(u64::from(!contents.kernel_stack));
+        }
+        if contents.tasks {
+            attr.set_mmap(1);
+            attr.set_mmap2(1);
+            attr.set_build_id(1);
+            attr.set_comm(1);
+            attr.set_task(1);
+        }
+        attr.clockid = if contents.unix_time { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
         attr.set_use_clockid(1);
         attr.set_exclude_hv(1);
-        // Kernel addresses are of no use without the kernel's symbols, and must not leave the vehicle.
-        attr.set_exclude_callchain_kernel(1);
+        attr.set_disabled(u64::from(!running));
+        let (tid, cpu) = match scope {
+            Scope::Thread(tid) => (libc::pid_t::try_from(tid).map_err(|_| invalid())?, -1),
+            Scope::Cpu(cpu) => (-1, libc::c_int::try_from(cpu).map_err(|_| invalid())?),
+        };
         // SAFETY: `attr` is a whole, initialised perf_event_attr of the size it states, alive during the call, in which
-        // the kernel only reads it. Sampling another thread does not touch this process' memory.
+        // the kernel only reads it. Sampling others does not touch this process' memory.
         let fd = unsafe {
             sys::perf_event_open(
                 &raw mut attr,
                 tid,
-                -1,
+                cpu,
                 -1,
                 libc::c_ulong::from(bindings::PERF_FLAG_FD_CLOEXEC),
             )
@@ -79,34 +129,106 @@ impl PerfEvent {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just given this descriptor, and nobody else knows it.
-        let file = unsafe { File::from_raw_fd(fd) };
-        let ring = Ring::map(&file)?;
-        Ok(Self { file, ring })
+        Ok(Self { file: unsafe { File::from_raw_fd(fd) } })
     }
 
-    /// Samples after every `period` from now on. What the thread ran since its last sample no longer counts towards
-    /// the next: the kernel starts the period anew.
+    /// The number by which records name this event.
+    pub(super) fn id(&self) -> io::Result<u64> {
+        let mut id = 0_u64;
+        // SAFETY: the descriptor is a perf event's, and PERF_EVENT_IOC_ID writes one u64 behind the pointer, which is
+        // alive and ours alone during the call.
+        let outcome =
+            unsafe { libc::ioctl(self.file.as_raw_fd(), libc::Ioctl::from(bindings::ID), &raw mut id) };
+        answer(outcome).map(|()| id)
+    }
+
+    /// Sends this event's records to the ring of `other`, an event on the same CPU.
+    pub(super) fn redirect(&self, other: &Self) -> io::Result<()> {
+        // SAFETY: both descriptors are perf events'; PERF_EVENT_IOC_SET_OUTPUT takes the second as a plain number.
+        answer(unsafe {
+            libc::ioctl(
+                self.file.as_raw_fd(),
+                libc::Ioctl::from(bindings::SET_OUTPUT),
+                libc::c_ulong::try_from(other.file.as_raw_fd()).unwrap_or(libc::c_ulong::MAX),
+            )
+        })
+    }
+
+    /// Lets only those passages of a tracepoint count whose fields fulfil `condition` (the kernel's own language).
+    pub(super) fn filter(&self, condition: &CStr) -> io::Result<()> {
+        // SAFETY: the descriptor is a perf event's, and PERF_EVENT_IOC_SET_FILTER reads a string that ends with a zero
+        // byte, as a CStr does, alive during the call.
+        answer(unsafe {
+            libc::ioctl(self.file.as_raw_fd(), libc::Ioctl::from(bindings::SET_FILTER), condition.as_ptr())
+        })
+    }
+
+    /// Lets the event happen `times` more often than it was allowed to so far, then the kernel stops it by itself.
+    pub(super) fn allow(&self, times: u32) -> io::Result<()> {
+        if times == 0 {
+            // The kernel would take that as "without end".
+            return Ok(());
+        }
+        let times = libc::c_ulong::from(times.min(i32::MAX.unsigned_abs()));
+        // SAFETY: the descriptor is a perf event's; PERF_EVENT_IOC_REFRESH takes a plain number.
+        answer(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::Ioctl::from(bindings::REFRESH), times) })
+    }
+
+    /// Stops the event until [`PerfEvent::allow`].
+    pub(super) fn stop(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is a perf event's; PERF_EVENT_IOC_DISABLE takes a plain number.
+        answer(unsafe {
+            libc::ioctl(
+                self.file.as_raw_fd(),
+                libc::Ioctl::from(bindings::DISABLE),
+                libc::c_ulong::from(0_u8),
+            )
+        })
+    }
+
+    /// Samples after every `period` from now on. What ran since the last sample no longer counts towards the next: the
+    /// kernel starts the period anew.
     pub(super) fn set_period(&self, period: Duration) -> io::Result<()> {
-        let period = nanos(period);
+        self.set_every(nanos(period))
+    }
+
+    /// The same for a tracepoint: every so many times.
+    pub(super) fn set_every(&self, period: u64) -> io::Result<()> {
+        let period = period.clamp(1, u64::MAX >> 1);
         // SAFETY: the descriptor is a perf event's, and PERF_EVENT_IOC_PERIOD reads one u64 behind the pointer, which
         // is alive during the call. (The bindings' own wrapper passes the value in place of the pointer.)
-        let outcome = unsafe {
+        answer(unsafe {
             libc::ioctl(self.file.as_raw_fd(), libc::Ioctl::from(bindings::PERIOD), &raw const period)
-        };
-        if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        })
     }
 
-    /// CPU time of the thread since the event was opened.
-    pub(super) fn cpu_time(&self) -> io::Result<Duration> {
+    /// The event's count since it was opened: nanoseconds of CPU time (of a CPU: of all time), passages of a tracepoint.
+    pub(super) fn count(&self) -> io::Result<u64> {
         let mut count = [0; 8];
         (&self.file).read_exact(&mut count)?;
-        Ok(Duration::from_nanos(u64::from_ne_bytes(count)))
+        Ok(u64::from_ne_bytes(count))
     }
 
-    /// Hands over what was recorded since the last call.
-    pub(super) fn drain(&mut self, take: impl FnMut(Record<'_>)) {
-        self.ring.drain(take);
+    /// The same, of an event by CPU time.
+    pub(super) fn cpu_time(&self) -> io::Result<Duration> {
+        self.count().map(Duration::from_nanos)
     }
+}
+
+/// Bytes of a page of memory.
+pub(super) fn page_len() -> usize {
+    // SAFETY: sysconf only reads a constant.
+    let len = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // It is never refused; the least that Linux knows in its place.
+    usize::try_from(len).unwrap_or(4_096)
+}
+
+fn invalid() -> io::Error {
+    io::ErrorKind::InvalidInput.into()
+}
+
+fn answer(outcome: libc::c_int) -> io::Result<()> {
+    if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn nanos(period: Duration) -> u64 {
@@ -116,9 +238,10 @@ fn nanos(period: Duration) -> u64 {
 
 /// The memory shared with the kernel: one control page, then the data pages.
 #[derive(Debug)]
-struct Ring {
+pub(super) struct Ring {
     base: NonNull<libc::c_void>,
     page_len: usize,
+    data_pages: usize,
     /// One record, put together where it wraps around the ring's end.
     record: Vec<u64>,
 }
@@ -127,18 +250,21 @@ struct Ring {
 unsafe impl Send for Ring {}
 
 impl Ring {
-    fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: sysconf only reads a constant.
-        let page_len = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        let page_len = usize::try_from(page_len).map_err(|_| io::Error::last_os_error())?;
+    /// Maps the ring of `event` with `len` bytes of data, rounded up to a power of two of pages.
+    ///
+    /// # Errors
+    /// The kernel's: too much locked memory, or none left.
+    pub(super) fn map(event: &PerfEvent, len: usize) -> io::Result<Self> {
+        let page_len = page_len();
+        let data_pages = len.div_ceil(page_len).clamp(1, 1 << 12).next_power_of_two();
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                page_len * (1 + DATA_PAGES),
+                page_len * (1 + data_pages),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
-                file.as_raw_fd(),
+                event.file.as_raw_fd(),
                 0,
             )
         };
@@ -146,10 +272,16 @@ impl Ring {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-        Ok(Self { base, page_len, record: Vec::new() })
+        Ok(Self { base, page_len, data_pages, record: Vec::new() })
     }
 
-    fn drain(&mut self, mut take: impl FnMut(Record<'_>)) {
+    /// Bytes of data that the ring holds.
+    pub(super) fn capacity(&self) -> usize {
+        self.page_len * self.data_pages
+    }
+
+    /// Hands over each record that came since the last call, as words, its header first.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(&[u64])) {
         let control: *mut perf_event_mmap_page = self.base.as_ptr().cast();
         // SAFETY: `control` points to the control page, mapped for as long as `self` lives, and page aligned. The two
         // positions in it are aligned 64-bit words that the kernel and we access atomically only.
@@ -162,7 +294,7 @@ impl Ring {
         // Everything before the head was written before the head was.
         let end = head.load(Ordering::Acquire);
         let mut at = tail.load(Ordering::Relaxed);
-        let capacity = (self.page_len * DATA_PAGES) as u64;
+        let capacity = self.capacity() as u64;
         // Records are whole words. What is longer than the ring, or empty, is not a record: give up what is there.
         while end.wrapping_sub(at) >= 8 && end.wrapping_sub(at) <= capacity {
             let [_, _, _, _, _, _, low, high] = self.word(at).to_ne_bytes();
@@ -173,9 +305,7 @@ impl Ring {
             let mut record = std::mem::take(&mut self.record);
             record.clear();
             record.extend((0..words).map(|word| self.word(at.wrapping_add(word * 8))));
-            if let Some(record) = parse(&record) {
-                take(record);
-            }
+            take(&record);
             self.record = record;
             at = at.wrapping_add(words * 8);
         }
@@ -185,7 +315,7 @@ impl Ring {
 
     /// The word at a position of the ring, which wraps.
     fn word(&self, at: u64) -> u64 {
-        let words = self.page_len * DATA_PAGES / 8;
+        let words = self.capacity() / 8;
         // Below the number of words, so it fits.
         let index = usize::try_from(at / 8 % words as u64).unwrap_or(0);
         // SAFETY: the data pages begin one page behind the base and hold `words` aligned words, of which `index` is one;
@@ -198,61 +328,6 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: exactly what `map` mapped, and nothing refers to it any more.
-        unsafe { libc::munmap(self.base.as_ptr(), self.page_len * (1 + DATA_PAGES)) };
-    }
-}
-
-/// Takes a record apart: the header's word, then by its type (`perf_event_open(2)`): a sample is time, number of
-/// addresses, addresses; a loss is id, number lost.
-fn parse(words: &[u64]) -> Option<Record<'_>> {
-    let [a, b, c, d, e, f, ..] = words.first()?.to_ne_bytes();
-    let kind = u32::from_ne_bytes([a, b, c, d]);
-    let mode = u32::from(u16::from_ne_bytes([e, f])) & bindings::PERF_RECORD_MISC_CPUMODE_MASK;
-    let body = words.get(1..)?;
-    match kind {
-        bindings::PERF_RECORD_SAMPLE => {
-            let len = usize::try_from(*body.get(1)?).ok()?;
-            Some(Record::Sample {
-                unix_ns: *body.first()?,
-                in_kernel: mode == bindings::PERF_RECORD_MISC_KERNEL,
-                callchain: body.get(2..)?.get(..len)?,
-            })
-        }
-        bindings::PERF_RECORD_LOST => Some(Record::Lost(*body.get(1)?)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header(kind: u32, misc: u16, words: u16) -> u64 {
-        let mut bytes = [0; 8];
-        bytes[..4].copy_from_slice(&kind.to_ne_bytes());
-        bytes[4..6].copy_from_slice(&misc.to_ne_bytes());
-        bytes[6..].copy_from_slice(&(words * 8).to_ne_bytes());
-        u64::from_ne_bytes(bytes)
-    }
-
-    #[test]
-    fn a_sample_gives_its_time_mode_and_addresses() {
-        let words = [header(bindings::PERF_RECORD_SAMPLE, 1, 5), 99, 2, 0xA, 0xB];
-        let Some(Record::Sample { unix_ns: 99, in_kernel: true, callchain }) = parse(&words) else {
-            panic!()
-        };
-        assert_eq!(callchain, [0xA, 0xB]);
-    }
-
-    #[test]
-    fn a_chain_longer_than_its_record_is_no_sample() {
-        let words = [header(bindings::PERF_RECORD_SAMPLE, 2, 5), 99, 3, 0xA, 0xB];
-        assert!(parse(&words).is_none());
-    }
-
-    #[test]
-    fn a_loss_gives_its_number() {
-        let words = [header(bindings::PERF_RECORD_LOST, 0, 3), 1, 17];
-        assert!(matches!(parse(&words), Some(Record::Lost(17))));
+        unsafe { libc::munmap(self.base.as_ptr(), self.page_len * (1 + self.data_pages)) };
     }
 }

@@ -4,8 +4,10 @@
 //!   The load counts at once when it rises and is forgotten slowly when it falls, so that bursts are not flapped over.
 //! * A real-time thread is sampled every `realtime`, under high load too: it is the one whose deadline is at stake
 //!   exactly then, its 50 samples a second cost about 0.02 % of a CPU, and it rarely is what makes the load.
-//! * Own cost above `budget` stretches the intervals at once by as much as it is above, and lets go slowly. Normal
-//!   threads give way first; real-time threads only when normal ones have given all they can.
+//! * Own cost above `budget` makes measuring rarer at once by as much as it is above, and lets go slowly. Events
+//!   (switches, locks, pages, requests) give way first: they are what costs, while the timer's samples cost next to
+//!   nothing and say where time goes. Then the intervals of normal threads stretch, and those of real-time threads only
+//!   when normal ones have given all they can.
 //! * Every interval is drawn anew between half and one and a half of its mean. Vehicles run cyclic tasks of 5, 10, 20
 //!   and 100 ms; a fixed interval falls in step with them and reads 0 % or 100 % for a task that takes 40 %.
 
@@ -14,7 +16,12 @@ use std::time::{Duration, Instant};
 use telemetry::SchedulingClass;
 
 use super::config::Config;
+use super::poisson::SplitMix64;
 
+/// Events get rarer by this at most before the timer's intervals stretch.
+const EVENT_STRETCH: f64 = 50.0;
+/// What an event costs at the very least: so many are allowed that with this cost they would take the whole budget.
+const LEAST_EVENT_COST: Duration = Duration::from_micros(2);
 /// A normal thread's interval is stretched by this at most before real-time threads give way.
 const NORMAL_STRETCH: f64 = 20.0;
 /// A real-time thread's interval is stretched by this at most.
@@ -32,6 +39,8 @@ pub struct RateLaw {
     realtime: Duration,
     high_load: f64,
     budget: f64,
+    /// [`EVENT_STRETCH`] where there are events, else 1.
+    event_stretch: f64,
     /// Highest load of late, 0 to 1.
     load: f64,
     load_at: Option<Instant>,
@@ -50,12 +59,18 @@ impl RateLaw {
             realtime: config.realtime,
             high_load: config.high_load,
             budget: config.budget,
+            event_stretch: 1.0,
             load: 0.0,
             load_at: None,
             pressure: 1.0,
             cost_at: None,
             random: SplitMix64(seed),
         }
+    }
+
+    /// Says whether events are measured beside the timer's samples, which then give way before those.
+    pub fn handle_events(&mut self, measured: bool) {
+        self.event_stretch = if measured { EVENT_STRETCH } else { 1.0 };
     }
 
     /// Takes the share of all CPUs' time that was busy of late, 0 to 1.
@@ -76,7 +91,8 @@ impl RateLaw {
         // What the pressure should have been, as the cost goes with the rate.
         let needed = self.pressure * share / self.budget;
         let remembered = self.pressure * decay(Some(before), now, COST_MEMORY);
-        self.pressure = needed.max(remembered).clamp(1.0, NORMAL_STRETCH * REALTIME_STRETCH);
+        let most = self.event_stretch * NORMAL_STRETCH * REALTIME_STRETCH;
+        self.pressure = needed.max(remembered).clamp(1.0, most);
     }
 
     /// The mean interval in force for a thread of this class.
@@ -84,12 +100,17 @@ impl RateLaw {
         match class {
             SchedulingClass::Normal => {
                 let nominal = if self.load > self.high_load { self.loaded } else { self.base };
-                nominal.mul_f64(self.pressure.min(NORMAL_STRETCH))
+                nominal.mul_f64(self.timer_pressure().min(NORMAL_STRETCH))
             }
             SchedulingClass::Realtime(_) => {
-                self.realtime.mul_f64((self.pressure / NORMAL_STRETCH).clamp(1.0, REALTIME_STRETCH))
+                self.realtime.mul_f64((self.timer_pressure() / NORMAL_STRETCH).clamp(1.0, REALTIME_STRETCH))
             }
         }
+    }
+
+    /// Events per second that may be taken, on the whole machine.
+    pub fn events_per_second(&self) -> f64 {
+        self.budget / LEAST_EVENT_COST.as_secs_f64() / self.pressure.min(self.event_stretch)
     }
 
     /// Draws the next interval for a thread of this class: half to one and a half of the mean.
@@ -102,25 +123,21 @@ impl RateLaw {
     pub fn stretch(&self) -> f64 {
         self.pressure
     }
+
+    /// Share of one CPU that measuring may take.
+    pub fn budget(&self) -> f64 {
+        self.budget
+    }
+
+    /// What of the pressure the timer must bear.
+    fn timer_pressure(&self) -> f64 {
+        (self.pressure / self.event_stretch).max(1.0)
+    }
 }
 
 fn decay(before: Option<Instant>, now: Instant, memory: Duration) -> f64 {
     let elapsed = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
     (-elapsed.as_secs_f64() / memory.as_secs_f64()).exp()
-}
-
-/// Steele, Lea and Flood's generator: jitter needs no secrecy, and a test needs the same numbers again.
-#[derive(Debug)]
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
 }
 
 #[cfg(test)]
@@ -243,6 +260,57 @@ mod tests {
     fn a_cost_that_no_rate_can_lower_ends_at_the_longest_intervals() {
         let mut law = law();
         settled_cost(&mut law, 1.0, Duration::ZERO, 100 * MS);
+        assert_eq!((law.mean(NORMAL), law.mean(REALTIME)), (2_000 * MS, 1_000 * MS));
+    }
+
+    /// The law against a minute of events, `wanted` a second at 6 us each, beside a timer of 20 samples a second: the mean
+    /// cost of the last half, and the events taken in the last second.
+    fn events_under_law(law: &mut RateLaw, wanted: impl Fn(u64) -> f64) -> (f64, f64) {
+        law.handle_events(true);
+        let start = Instant::now();
+        let (mut spent, mut sum, mut taken) = (Duration::ZERO, Duration::ZERO, 0.0);
+        for second in 0..60 {
+            law.handle_cost(start + Duration::from_secs(second), spent);
+            taken = wanted(second).min(law.events_per_second());
+            spent = Duration::from_micros(6).mul_f64(taken) + Duration::from_micros(80);
+            if second >= 30 {
+                sum += spent;
+            }
+        }
+        (sum.as_secs_f64() / 30.0, taken)
+    }
+
+    #[test]
+    fn fifty_thousand_switches_a_second_are_held_to_the_budget_and_the_timer_keeps_its_pace() {
+        let mut law = law();
+        let (cost, taken) = events_under_law(&mut law, |_| 50_000.0);
+        assert!(cost <= 0.0055, "{cost}");
+        assert!(taken > 500.0, "{taken} events a second: throttled, not switched off");
+        assert_eq!((law.mean(NORMAL), law.mean(REALTIME)), (100 * MS, 20 * MS));
+    }
+
+    #[test]
+    fn few_events_are_all_taken() {
+        let mut law = law();
+        let (cost, taken) = events_under_law(&mut law, |_| 300.0);
+        assert!(cost < 0.0025, "{cost}");
+        assert!((299.0..301.0).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn bursts_of_events_cost_no_more_than_the_budget_on_the_whole() {
+        // As of a gateway that writes its log every ten seconds: a quiet rate, then two seconds of bursts.
+        let mut law = law();
+        let (cost, _) = events_under_law(&mut law, |second| if second % 10 < 2 { 12_000.0 } else { 400.0 });
+        assert!(cost <= 0.005, "{cost}");
+    }
+
+    #[test]
+    fn the_timer_gives_way_when_events_have_given_all() {
+        let mut law = law();
+        law.handle_events(true);
+        settled_cost(&mut law, 1.0, Duration::ZERO, 100 * MS);
+        assert!(law.events_per_second() <= 50.0, "{}", law.events_per_second());
         assert_eq!((law.mean(NORMAL), law.mean(REALTIME)), (2_000 * MS, 1_000 * MS));
     }
 

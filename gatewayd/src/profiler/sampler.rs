@@ -5,18 +5,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use telemetry::{SchedulingClass, Window, WindowBuilder};
 use tracing::debug;
 
-use super::capture::{Backend, Capture, CaptureError, open, since_start};
+use super::capture::{Backend, CaptureError, Opened, open, since_start};
 use super::config::Config;
 use super::metrics::{MetricsReader, micros, ppm};
 use super::rate::RateLaw;
+use super::state::ProfilerState;
 
 /// How often load and own cost are measured for the law.
 const MEASURE: Duration = Duration::from_secs(1);
 
-/// Samples one process. Its own cost is measured on the calling thread's CPU clock, so one thread drives it.
+/// Samples the machine, or one process. Its own cost is measured on the calling thread's CPU clock, so one thread drives it.
 #[derive(Debug)]
 pub struct Sampler {
-    capture: Box<dyn Capture + Send>,
+    opened: Opened,
     rate: RateLaw,
     metrics: MetricsReader,
     window_len: Duration,
@@ -29,6 +30,8 @@ pub struct Sampler {
     own_cpu: Duration,
     /// Own cost in the window so far.
     cost: Duration,
+    /// As of the last window.
+    state: ProfilerState,
 }
 
 impl Sampler {
@@ -39,7 +42,7 @@ impl Sampler {
     pub fn new(pid: u32, config: &Config, seed: u64, now: Instant) -> Result<Self, CaptureError> {
         let mut rate = RateLaw::new(config, seed);
         Ok(Self {
-            capture: open(pid, config.backend, &mut rate)?,
+            opened: open(pid, config, seed, &mut rate)?,
             rate,
             metrics: MetricsReader::new(pid),
             window_len: config.window,
@@ -50,12 +53,13 @@ impl Sampler {
             load: 0.0,
             own_cpu: thread_cpu_time(),
             cost: Duration::ZERO,
+            state: ProfilerState::default(),
         })
     }
 
     /// Which way of sampling is in use.
     pub fn backend(&self) -> Backend {
-        self.capture.backend()
+        self.opened.capture.backend()
     }
 
     /// Counts samples of windows that were lost on the way out.
@@ -75,7 +79,8 @@ impl Sampler {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<Option<Window>, CaptureError> {
         let closing = now >= self.window_end;
         if closing || now >= self.capture_at {
-            self.capture_at = self.capture.capture(now, unix_ms(), &mut self.rate, &mut self.window)?;
+            self.capture_at =
+                self.opened.capture.capture(now, unix_ms(), &mut self.rate, &mut self.window)?;
         }
         if closing || now >= self.measure_at {
             self.measure(now);
@@ -87,7 +92,7 @@ impl Sampler {
         self.load = self.metrics.load();
         self.rate.handle_load(now, self.load);
         let own_cpu = thread_cpu_time();
-        let spent = own_cpu.saturating_sub(self.own_cpu) + self.capture.take_hidden_cost();
+        let spent = own_cpu.saturating_sub(self.own_cpu) + self.opened.capture.take_hidden_cost();
         self.own_cpu = own_cpu;
         self.cost += spent;
         self.rate.handle_cost(now, spent);
@@ -98,15 +103,61 @@ impl Sampler {
         let unix_ms = unix_ms();
         let duration_ms = since_start(&self.window, unix_ms);
         let mut row = self.metrics.row(self.load);
-        row.push(("profiler_cost_us", micros(std::mem::take(&mut self.cost))));
+        let cost = std::mem::take(&mut self.cost);
+        row.push(("profiler_cost_us", micros(cost)));
         row.push(("profiler_stretch_ppm", ppm(self.rate.stretch())));
         row.push(("profiler_interval_us", micros(self.rate.mean(SchedulingClass::Normal))));
         if let Err(refused) = self.window.push_metrics(duration_ms, &row) {
             debug!(%refused, "metrics left out");
         }
+        self.state = self.describe(cost, duration_ms);
+        for dimension in &self.state.dimensions {
+            debug!(
+                name = dimension.name,
+                state = dimension.state,
+                share_ppm = dimension.share_ppm,
+                "dimension"
+            );
+        }
         self.window_end = now + self.window_len;
-        std::mem::replace(&mut self.window, WindowBuilder::new(unix_ms)).finish(duration_ms)
+        let window = std::mem::replace(&mut self.window, WindowBuilder::new(unix_ms)).finish(duration_ms);
+        self.state.samples = window.samples().len() as u64;
+        self.state.lost = window.lost();
+        // When each sample was taken is of no use to a profile, and would cost half as much again on the way.
+        window.aggregate()
     }
+
+    fn describe(&mut self, cost: Duration, duration_ms: u32) -> ProfilerState {
+        let share = |part: f64| u64::try_from(ppm(part)).unwrap_or(0);
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let seconds = Duration::from_millis(u64::from(duration_ms.max(1))).as_secs_f64();
+        ProfilerState {
+            backend: self.opened.capture.backend().to_string(),
+            reason: self.opened.reason.clone(),
+            dimensions: self.opened.capture.dimensions(),
+            interval_us: micros(self.rate.mean(SchedulingClass::Normal)),
+            realtime_interval_us: micros(self.rate.mean(SchedulingClass::Realtime(1))),
+            events_per_second: share(self.rate.events_per_second() / 1e6),
+            stretch_ppm: share(self.rate.stretch()),
+            cost_ppm: share(cost.as_secs_f64() / seconds),
+            budget_ppm: share(self.rate.budget()),
+            resident_bytes: resident_bytes(),
+            ..ProfilerState::default()
+        }
+    }
+
+    /// What there is to say of the last window and of how it was made.
+    pub fn state(&self) -> &ProfilerState {
+        &self.state
+    }
+}
+
+/// Resident memory of this process.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: Option<u64> = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    kib.unwrap_or(0) * 1_024
 }
 
 /// CPU time of the calling thread.

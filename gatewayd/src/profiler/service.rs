@@ -5,15 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use telemetry::{BootId, EncodeError, Encoder, StreamId, Window};
+use telemetry::budget::Budget;
+use telemetry::{BootId, DictionaryId, EncodeError, Encoder, StreamId, Window};
 use tracing::{info, warn};
 
 use super::capture::CaptureError;
 use super::config::{BackendChoice, Config};
 use super::link::FrameWriter;
 use super::sampler::Sampler;
+use super::state::ProfilerState;
 use super::uplink::Uplink;
 
+/// Bytes of so many seconds may be saved up: a keyframe is several times as long as other blocks.
+const BURST_SECONDS: u32 = 60;
+/// Windows that may wait for bytes.
+const WAITING_WINDOWS: usize = 6;
+/// A request for a rebirth so many blocks after the last one, and so many of these in a row, say that none was understood.
+const QUICK_REBIRTH: u32 = 2;
+const MAX_QUICK_REBIRTHS: u32 = 4;
 /// Longest sleep: how soon a stop or a rebirth request is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// Time between attempts to sample a process that cannot be sampled.
@@ -123,6 +132,7 @@ pub fn run_supervised(
                 info!("profiling has been switched off");
                 return Ok(());
             }
+            service.budget = budget(&config, now);
             service.config = config;
             service.sampler = None;
             service.retry_at = None;
@@ -141,6 +151,11 @@ struct Service {
     encoder: Encoder,
     sampler: Option<(u32, Sampler)>,
     retry_at: Option<Instant>,
+    budget: Budget,
+    /// Requests for a rebirth of late that came before the keyframe after the one before was old.
+    rebirths: u32,
+    since_rebirth: u32,
+    dropped_blocks: u64,
     /// Samples lost on the way out, for the next window to tell.
     lost: u64,
 }
@@ -148,13 +163,19 @@ struct Service {
 impl Service {
     fn new(config: Config, socket: PathBuf, target: Target) -> Result<Self, ServiceError> {
         let boot = BootId(getrandom::u64().map_err(ServiceError::Random)?);
+        let mut encoder = Encoder::new(boot, StreamId::PROFILE)?;
+        encoder.use_dictionary(DictionaryId::PROFILE_1)?;
         Ok(Self {
-            config,
             target,
             uplink: Uplink::new(socket),
-            encoder: Encoder::new(boot, StreamId::PROFILE)?,
+            encoder,
             sampler: None,
             retry_at: None,
+            budget: budget(&config, Instant::now()),
+            config,
+            rebirths: 0,
+            since_rebirth: 0,
+            dropped_blocks: 0,
             lost: 0,
         })
     }
@@ -162,16 +183,23 @@ impl Service {
     /// Does what is due, and says how long to sleep.
     fn turn(&mut self, now: Instant) -> Result<Duration, ServiceError> {
         let outcome = self.uplink.handle_io(now);
-        if outcome.rebirth || outcome.connected {
-            // A daemon that has just started knows no earlier block either.
+        if outcome.connected {
+            // A daemon that has just started knows no earlier block.
             self.encoder.request_keyframe();
+        }
+        if outcome.rebirth {
+            self.rebirth()?;
         }
         self.choose_target(now)?;
         let Some((pid, sampler)) = &mut self.sampler else { return Ok(LONGEST_SLEEP) };
         sampler.add_lost(std::mem::take(&mut self.lost));
         match sampler.handle_timeout(now) {
             Ok(None) => {}
-            Ok(Some(window)) => self.send(&window, now),
+            Ok(Some(window)) => {
+                let state = sampler.state().clone();
+                self.budget.handle_window(window);
+                self.send_windows(now, state)?;
+            }
             Err(error) => {
                 warn!(pid, %error, "sampling ended");
                 self.sampler = None;
@@ -200,7 +228,9 @@ impl Service {
         let seed = getrandom::u64().map_err(ServiceError::Random)?;
         match Sampler::new(pid, &self.config, seed, now) {
             Ok(sampler) => self.sampler = Some((pid, sampler)),
-            Err(error @ CaptureError::Perf { .. }) if self.config.backend == BackendChoice::Perf => {
+            Err(error @ (CaptureError::Perf { .. } | CaptureError::Machine { .. }))
+                if matches!(self.config.backend, BackendChoice::Perf | BackendChoice::Machine) =>
+            {
                 return Err(ServiceError::Refused(error));
             }
             Err(error) => {
@@ -212,26 +242,68 @@ impl Service {
         Ok(())
     }
 
-    fn send(&mut self, window: &Window, now: Instant) {
-        let samples = (window.samples().len() as u64).saturating_add(window.lost());
+    /// Sends what the budget of bytes allows, and says how it goes.
+    fn send_windows(&mut self, now: Instant, mut state: ProfilerState) -> Result<(), ServiceError> {
+        while let Some((_, window)) = self.budget.poll_window(now) {
+            let bytes = self.send(&window);
+            self.budget.handle_sent(bytes);
+            state.block_bytes = bytes as u64;
+        }
+        state.bytes_per_second = u64::from(self.config.bytes_per_second);
+        state.waiting_windows = self.budget.len() as u64;
+        state.dropped_blocks = self.dropped_blocks;
+        if let Ok(writer) = FrameWriter::new(&state.to_frame()) {
+            self.uplink.push_note(writer);
+        }
+        if self.uplink.handle_io(now).rebirth {
+            self.rebirth()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a window; the bytes it took.
+    fn send(&mut self, window: &Window) -> usize {
+        self.since_rebirth = self.since_rebirth.saturating_add(1);
+        let samples: u64 = window.samples().iter().map(|sample| u64::from(sample.count)).sum();
+        let samples = samples.saturating_add(window.lost());
         let block = self.encoder.encode(window).map_err(|error| error.to_string());
         match block.and_then(|block| FrameWriter::new(&block).map_err(|error| error.to_string())) {
             Ok(writer) => {
+                let bytes = writer.poll_transmit().len();
                 let dropped = self.uplink.push(writer, samples);
-                if dropped > 0 {
+                if let Some(dropped) = dropped {
+                    self.dropped_blocks += 1;
                     self.lost = self.lost.saturating_add(dropped);
                     self.encoder.request_keyframe();
                 }
+                bytes
             }
             Err(error) => {
                 warn!(error, "window lost");
                 self.lost = self.lost.saturating_add(samples);
+                0
             }
         }
-        if self.uplink.handle_io(now).rebirth {
-            self.encoder.request_keyframe();
-        }
     }
+
+    /// A receiver asks for a keyframe. One that asks again at every block can read none of them: it lacks the trained
+    /// dictionary, which the request cannot say.
+    fn rebirth(&mut self) -> Result<(), ServiceError> {
+        self.encoder.request_keyframe();
+        self.rebirths = if self.since_rebirth <= QUICK_REBIRTH { self.rebirths + 1 } else { 0 };
+        self.since_rebirth = 0;
+        if self.rebirths == MAX_QUICK_REBIRTHS {
+            info!("receivers cannot read the stream: it goes on without its trained dictionary");
+            self.encoder.use_dictionary(DictionaryId::NONE)?;
+        }
+        Ok(())
+    }
+}
+
+/// Windows may wait for bytes as long as blocks may wait for the daemon.
+fn budget(config: &Config, now: Instant) -> Budget {
+    let rate = if config.bytes_per_second == 0 { u32::MAX } else { config.bytes_per_second };
+    Budget::new(now, rate, rate.saturating_mul(BURST_SECONDS), WAITING_WINDOWS)
 }
 
 #[cfg(test)]

@@ -51,16 +51,23 @@ impl Uplink {
         u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()
     }
 
-    /// Takes a block of `samples` samples; gives back how many samples were dropped to make room.
-    pub(super) fn push(&mut self, writer: FrameWriter, samples: u64) -> u64 {
-        let mut dropped = 0;
+    /// Takes a block of `samples` samples; if another was dropped to make room, gives back how many samples it had.
+    pub(super) fn push(&mut self, writer: FrameWriter, samples: u64) -> Option<u64> {
+        let mut dropped = None;
         if self.queue.len() >= MAX_QUEUED {
             // The oldest that is not halfway out: the daemon could not tell where the next one begins.
             let oldest = usize::from(self.queue.front().is_some_and(|first| first.writer.is_started()));
-            dropped = self.queue.remove(oldest).map_or(0, |queued| queued.samples);
+            dropped = self.queue.remove(oldest).map(|queued| queued.samples);
         }
         self.queue.push_back(Queued { writer, samples });
         dropped
+    }
+
+    /// Takes a note that is of use only while it is new: without a connection, or behind others, it is left out.
+    pub(super) fn push_note(&mut self, writer: FrameWriter) {
+        if self.stream.is_some() && self.queue.len() < MAX_QUEUED / 2 {
+            self.queue.push_back(Queued { writer, samples: 0 });
+        }
     }
 
     /// Connects when it is time to, sends what the socket takes, and reads what the daemon says.
@@ -162,9 +169,9 @@ mod tests {
         let (mut uplink, now) = (Uplink::new(path.clone()), Instant::now());
         assert_eq!(uplink.handle_io(now), Outcome::default());
         for number in 0..MAX_QUEUED {
-            assert_eq!(uplink.push(block(u8::try_from(number).unwrap()), 5), 0);
+            assert_eq!(uplink.push(block(u8::try_from(number).unwrap()), 5), None);
         }
-        assert_eq!(uplink.push(block(99), 5), 5, "the oldest block's samples");
+        assert_eq!(uplink.push(block(99), 5), Some(5), "the oldest block's samples");
 
         let listener = UnixListener::bind(&path).unwrap();
         assert!(!uplink.handle_io(now).connected, "before the backoff is over");

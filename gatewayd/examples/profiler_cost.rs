@@ -1,0 +1,194 @@
+//! What measuring the whole machine costs, by the kernel's accounts: own CPU time of the thread that measures, CPU time that
+//! the events take from those measured, and resident memory. The load is another process: two threads that hand a byte
+//! back and forth as fast as they can, one that computes. The heap sampler is measured by itself.
+//!
+//! `make bench-profiler`
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a measurement: what goes wrong in it must be seen"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gatewayd::heap::Sampled;
+use gatewayd::profiler::config::{BackendChoice, Config};
+use gatewayd::profiler::sampler::Sampler;
+
+/// Rounds of measuring and of not measuring in turn, so that a change of the machine's other load hits both alike.
+const ROUNDS: usize = 4;
+const ROUND: Duration = Duration::from_secs(10);
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("load") {
+        load();
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg("load")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut ask, mut answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut look = || {
+        ask.write_all(b"\n").unwrap();
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        let (switches, ns) = line.trim().split_once(' ').unwrap();
+        (switches.parse::<f64>().unwrap(), ns.parse::<f64>().unwrap())
+    };
+    let (mut with, mut without) = (Sum::default(), Sum::default());
+    let (mut own, mut events, mut resident) = (Duration::ZERO, 0.0, 0);
+    for _ in 0..ROUNDS {
+        let (before, start) = (look(), Instant::now());
+        std::thread::sleep(ROUND);
+        without.add(before, look(), start);
+        let config = Config { backend: BackendChoice::Machine, ..Config::default() };
+        let mut sampler = match Sampler::new(std::process::id(), &config, 1, Instant::now()) {
+            Ok(sampler) => sampler,
+            Err(error) => {
+                println!("not checked: {error}");
+                end(&mut child);
+                return;
+            }
+        };
+        // The first window shows the law at work; the figure is of what it settles at.
+        let (mut before, mut start, mut cpu) = (look(), Instant::now(), thread_cpu_time());
+        for number in 0..2 {
+            while sampler.handle_timeout(Instant::now()).unwrap().is_none() {
+                std::thread::sleep(sampler.poll_timeout().saturating_duration_since(Instant::now()));
+            }
+            let state = sampler.state();
+            if number == 0 {
+                println!("  first window: {:.3} % of one CPU", state.cost_ppm as f64 / 10_000.0);
+                (before, start, cpu) = (look(), Instant::now(), thread_cpu_time());
+            }
+            events = state.events_per_second as f64;
+            resident = state.resident_bytes;
+        }
+        own += thread_cpu_time() - cpu;
+        with.add(before, look(), start);
+    }
+    end(&mut child);
+    let per_switch = |sum: &Sum| sum.ns / sum.switches.max(1.0);
+    let taken =
+        (per_switch(&with) - per_switch(&without)).max(0.0) * with.switches / (with.seconds * 1e9) * 100.0;
+    let own = own.as_secs_f64() / with.seconds * 100.0;
+    println!(
+        "  load: {:.0} switches/s without, {:.0} with; {events:.0} events/s allowed at the end",
+        without.switches / without.seconds,
+        with.switches / with.seconds
+    );
+    println!(
+        "  a switch costs the load {:.0} ns without, {:.0} ns with",
+        per_switch(&without),
+        per_switch(&with)
+    );
+    figure("profiler_own_cpu", own, "%", "<=", 0.5);
+    figure("profiler_own_cpu_and_taken_from_others", own + taken, "%", "<=", 0.5);
+    figure("profiler_resident", resident as f64 / f64::from(1 << 20), "MiB", "<=", 8.0);
+    heap();
+}
+
+fn end(child: &mut Child) {
+    // One that has ended already is no matter.
+    let _gone = child.kill();
+    child.wait().unwrap();
+}
+
+#[derive(Default)]
+struct Sum {
+    switches: f64,
+    ns: f64,
+    seconds: f64,
+}
+
+impl Sum {
+    fn add(&mut self, before: (f64, f64), after: (f64, f64), start: Instant) {
+        self.switches += after.0 - before.0;
+        self.ns += after.1 - before.1;
+        self.seconds += start.elapsed().as_secs_f64();
+    }
+}
+
+fn figure(name: &str, value: f64, unit: &str, op: &str, goal: f64) {
+    let verdict = if value <= goal { "met" } else { "short" };
+    println!("figure {name} {value:.3} {unit} goal {op} {goal} {verdict}");
+}
+
+/// Nanoseconds of one allocation and its return, with and without the sampler.
+fn heap() {
+    let layout = Layout::from_size_align(64, 8).unwrap();
+    let sampled = Sampled::new(System);
+    let bare = fastest(|| round(&System, layout));
+    let counted = fastest(|| round(&sampled, layout));
+    println!("  malloc and free of 64 B: {bare:.2} ns bare, {counted:.2} ns sampled");
+    figure("heap_sampler_cost", (counted - bare).max(0.0), "ns", "<=", 2.0);
+}
+
+const ALLOCATIONS: u32 = 2_000_000;
+
+#[allow(unsafe_code, reason = "an allocator can be called by hand only so")]
+fn round(allocator: &impl GlobalAlloc, layout: Layout) {
+    for _ in 0..ALLOCATIONS {
+        // SAFETY: the layout is not empty, and each block is given back once, with the same layout.
+        unsafe { allocator.dealloc(std::hint::black_box(allocator.alloc(layout)), layout) };
+    }
+}
+
+fn fastest(mut work: impl FnMut()) -> f64 {
+    let time = |_| {
+        let start = thread_cpu_time();
+        work();
+        (thread_cpu_time() - start).as_secs_f64() * 1e9 / f64::from(ALLOCATIONS)
+    };
+    (0..9).map(time).fold(f64::INFINITY, f64::min)
+}
+
+fn thread_cpu_time() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// The load: answers each line with the switches of the two threads so far and their CPU time in nanoseconds.
+fn load() {
+    let (here, there) = UnixStream::pair().unwrap();
+    let threads: Vec<String> = [(here, true), (there, false)]
+        .into_iter()
+        .map(|(mut stream, first)| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let path = std::fs::read_link("/proc/thread-self").unwrap();
+                sender.send(format!("/proc/{}", path.display())).unwrap();
+                let mut byte = [0];
+                if first {
+                    stream.write_all(&byte).unwrap();
+                }
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+            });
+            receiver.recv().unwrap()
+        })
+        .collect();
+    std::thread::spawn(|| {
+        let mut number = 1_u64;
+        loop {
+            number = std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+    });
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line).is_ok_and(|len| len > 0) {
+        let (mut switches, mut ns) = (0_u64, 0_u64);
+        for thread in &threads {
+            let schedstat = std::fs::read_to_string(format!("{thread}/schedstat")).unwrap();
+            let mut fields = schedstat.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap());
+            ns += fields.next().unwrap();
+            switches += fields.nth(1).unwrap();
+        }
+        println!("{switches} {ns}");
+        line.clear();
+    }
+}
