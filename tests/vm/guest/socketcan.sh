@@ -110,7 +110,24 @@ a_megabyte() {
     local took
     ours_to_ours 1048576 bs=64
     figure vm_isotp_vcan "$(awk -v s="$took" 'BEGIN { printf "%.0f", 1024 / s }')" KiB/s
+    kernel_to_kernel
 }
+# As many bytes between two of the kernel's sockets, in blocks of 64 too; its messages are 8,192 bytes.
+kernel_to_kernel() {
+    local receiver began ms
+    until_ 10 deaf_to 731
+    isotprecv -l -s 7B1 -d 731 -b 40 -L 72:64:1 vcan0 >/tmp/received &
+    receiver=$!
+    until_ 10 listened_to 731
+    began=$(uptime_ms)
+    isotpsend -b -l 128 -D 8192 -s 731 -d 7B1 -L 72:64:1 vcan0
+    ms=$(($(uptime_ms) - began))
+    until_ 10 received_lines 128
+    kill "$receiver"
+    figure vm_isotp_vcan_kernel "$(awk -v ms="$ms" 'BEGIN { printf "%.0f", 1024000 / ms }')" KiB/s
+    figure vm_isotp_vcan_of_kernel "$(awk -v s="$took" -v ms="$ms" 'BEGIN { printf "%.2f", ms / 1000 / s }')" x
+}
+received_lines() { [ "$(wc -l </tmp/received)" -ge "$1" ]; }
 a_full_queue() {
     local took
     pace vcan0
