@@ -1,7 +1,7 @@
 //! Windows in the forms that other programs read.
 //!
-//! * [`profile`]: a window's samples, one dimension at a time, with names where symbols are known.
-//! * [`pprof`], [`otlp`], [`text`]: profiles as files.
+//! * `profile`: a window's samples, one dimension at a time, with names where symbols are known.
+//! * `pprof`, `otlp`, `text`: profiles as files.
 //! * [`prometheus`]: metrics and block input and output.
 //! * [`symbols`]: names of places by build id.
 
