@@ -188,7 +188,7 @@ mod tests {
         // SAFETY: the layout is not empty, and the block is given back once, with the same layout.
         unsafe {
             let block = sampled.alloc_zeroed(layout);
-            assert!(!block.is_null() && block.addr() % 64 == 0 && *block.add(1_023) == 0);
+            assert!(!block.is_null() && block.addr().is_multiple_of(64) && *block.add(1_023) == 0);
             sampled.dealloc(block, layout);
         }
     }

@@ -161,7 +161,8 @@ mod tests {
                 let left = f64::from(gate.left()).min(300.0);
                 taken = (offered / 20.0).min(left);
                 if taken < offered / 20.0 {
-                    stopped = Some(from + (taken / offered * SECOND as f64) as u64);
+                    let after = std::time::Duration::from_secs_f64(taken / offered);
+                    stopped = Some(from + u64::from(after.subsec_nanos()));
                 }
                 let end = stopped.unwrap_or(now);
                 pending.extend((0..50).map(|it| from + it * tick / 50).filter(|it| {
