@@ -45,6 +45,9 @@ test-peers: ## Python's can-isotp and udsoncan on buses, doipclient and doip-ser
 test-report: ## Report pages in headless Chromium: tabs, search, zoom, comparison, keys, contrast; screenshots in target/report
 	@scripts/test-report
 
+test-profiler: ## Known causes and a real-time task through the machine's own profiler; wants a quiet machine
+	$(CARGO) test --locked -p gatewayd --test capture -- --ignored --nocapture --test-threads 1
+
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 
