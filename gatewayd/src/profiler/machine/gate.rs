@@ -113,6 +113,12 @@ impl Gate {
         (Command::Close, Some(stretch))
     }
 
+    /// Events are taken only since then: opening took a while.
+    #[cfg(feature = "bpf")]
+    pub(super) fn handle_opened(&mut self, now_ns: u64) {
+        self.open_since_ns = self.open_since_ns.map(|since| since.max(now_ns));
+    }
+
     /// Events that may still be taken before the gate closes.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range")]
     pub(super) fn left(&self) -> u32 {
