@@ -36,7 +36,17 @@ fn compile() -> Result<(), String> {
     let object = Path::new(&var("OUT_DIR")?).join("capture.o");
     let output = Command::new(&compiler)
         // Where this tree lies must not be told to the vehicle, nor make the object another.
-        .args(["-target", "bpfel", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fdebug-prefix-map=.="])
+        .args([
+            "-target",
+            "bpfel",
+            "-mcpu=v3",
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fdebug-prefix-map=.=",
+        ])
         .arg(format!("-fdebug-prefix-map={}=.", var("CARGO_MANIFEST_DIR")?))
         .arg(format!("-D__TARGET_ARCH_{registers}"))
         .args(["-c", SOURCE, "-o"])
@@ -45,7 +55,10 @@ fn compile() -> Result<(), String> {
         .map_err(|error| format!("{compiler}: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("{compiler} {SOURCE}: {}", said.lines().take(20).collect::<Vec<_>>().join(" | ")));
+        return Err(format!(
+            "{compiler} {SOURCE}: {}",
+            said.lines().take(20).collect::<Vec<_>>().join(" | ")
+        ));
     }
     strip(&compiler, &object);
     Ok(())

@@ -191,12 +191,8 @@ fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
         return;
     }
     // As shipped, but for the budget: a build without optimisation costs more than what is shipped.
-    let config = Config {
-        window: Duration::from_secs(10),
-        budget: 0.1,
-        backend: EVENTS,
-        ..Config::default()
-    };
+    let config =
+        Config { window: Duration::from_secs(10), budget: 0.1, backend: EVENTS, ..Config::default() };
     let mut before = 0;
     let outcome = windows(&config, 3, || before = worked.load(Ordering::Relaxed));
     let worked = worked.load(Ordering::Relaxed) - before;

@@ -125,8 +125,7 @@ pub struct Opened {
 pub fn open(pid: u32, config: &Config, seed: u64, rate: &mut RateLaw) -> Result<Opened, CaptureError> {
     let choice = config.backend;
     let mut reason = String::new();
-    for (backend, wanted) in
-        [(Backend::Bpf, BackendChoice::Bpf), (Backend::Machine, BackendChoice::Machine)]
+    for (backend, wanted) in [(Backend::Bpf, BackendChoice::Bpf), (Backend::Machine, BackendChoice::Machine)]
     {
         if choice != BackendChoice::Auto && choice != wanted {
             continue;

@@ -316,7 +316,8 @@ impl MachineCapture {
         window: &mut WindowBuilder,
     ) -> bool {
         let Some(programs) = &mut self.programs else { return false };
-        let turn = programs.turn(&mut self.groups, monotonic_ns(), rate.events_per_second(), &mut self.random);
+        let turn =
+            programs.turn(&mut self.groups, monotonic_ns(), rate.events_per_second(), &mut self.random);
         if !turn.told.is_empty() {
             let pairing = &self.pairing;
             for histogram in programs.poll_histograms(|device| pairing.device_name(device)) {

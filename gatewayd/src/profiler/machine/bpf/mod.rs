@@ -6,6 +6,7 @@
 //! themselves end it when they have run as often as they were allowed, should the service come late.
 
 mod object;
+mod sums;
 mod words;
 
 use std::collections::HashMap;
@@ -21,10 +22,11 @@ use super::Gated;
 use super::blockio::Device;
 use super::events::Group;
 use super::gate::{Command, Stretch};
-use super::measured::{Measured, Place};
+use super::measured::Measured;
 use super::pairing;
 use object::Object;
-use words::{Control, Summed, Tally, chain, latency, tell};
+use sums::measure;
+use words::{Control, Tally, latency, tell};
 
 /// What one event of the law stands for, in nanoseconds: gates count cost in these.
 const EVENT_NS: u64 = 2_000;
@@ -210,31 +212,14 @@ impl Programs {
         }
     }
 
-    /// Reads the sums of all groups, each to wait for the end of its stretch; what could not be told is counted.
+    /// Reads the sums of all groups, each to wait for the end of its stretch; what finds no room is counted.
     fn read(&mut self, groups: &mut [Gated], random: &mut SplitMix64) -> u64 {
+        let sums = self.object.take_sums();
+        let (measured, stackless) = measure(sums, |name| self.object.stack(name));
+        self.stackless += stackless;
         let mut lost = 0;
-        let mut chains: HashMap<u64, Option<Box<[u64]>>> = HashMap::new();
-        for (key, [_, amount]) in self.object.take_sums() {
-            let Some(summed) = Summed::of(key) else { continue };
-            let Some(gated) = groups.iter_mut().find(|it| it.group == summed.group) else { continue };
-            let mut addresses = Box::default();
-            if let Some(name) = summed.stack {
-                let object = &self.object;
-                let known =
-                    chains.entry(name).or_insert_with(|| object.stack(name).as_ref().and_then(chain));
-                match known {
-                    Some(known) => addresses = known.clone(),
-                    None => self.stackless += 1,
-                }
-            }
-            let place = Place { pid: summed.pid, tid: summed.tid, chain: addresses };
-            let measured = Measured {
-                dimension: summed.dimension,
-                detail: summed.detail,
-                place: Arc::new(place),
-                amount,
-                span_ns: summed.span_ns,
-            };
+        for (group, measured) in measured {
+            let Some(gated) = groups.iter_mut().find(|it| it.group == group) else { continue };
             let Some(amount) = pairing::choose(&measured, random) else { continue };
             if gated.pending.len() < super::MAX_PENDING {
                 gated.pending.push(Measured { amount, ..measured });

@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_long_judgement_is_told_by_its_beginning_and_its_end() {
-        let text = short(&std::io::Error::other(format!("load failed: {}\nR1 invalid mem access", "x".repeat(999))));
+        let text =
+            short(&std::io::Error::other(format!("load failed: {}\nR1 invalid mem access", "x".repeat(999))));
         assert!(text.starts_with("load failed: x") && text.ends_with("R1 invalid mem access"), "{text}");
         assert!(text.chars().count() <= 245, "{text}");
         assert_eq!(short(&std::io::Error::other("all\nwell")), "all well");

@@ -267,10 +267,7 @@ mod tests {
     fn what_is_asked_stands_where_the_programs_look() {
         let control =
             Control { seed: 9, generation: [1, 2, 3, 4], allowed: [5, 6, 7, 8], tell: 7, page_shift: 12 };
-        assert_eq!(
-            control.words(),
-            [9, 1 | 2 << 32, 3 | 4 << 32, 5 | 6 << 32, 7 | 8 << 32, 7 | 12 << 32]
-        );
+        assert_eq!(control.words(), [9, 1 | 2 << 32, 3 | 4 << 32, 5 | 6 << 32, 7 | 8 << 32, 7 | 12 << 32]);
         assert_eq!((tell(&[Group::Locks]), tell(&Group::ALL), tell(&[Group::Memory])), (4, 7, 0));
     }
 
