@@ -19,7 +19,9 @@ fuzz_target!(|input: &[u8]| {
     match parse(&words, |event| (event % 16 != 15).then_some(event % 2 == 0)) {
         Some(Record::Sample(sample)) => {
             let (kernel, user) = split(sample.callchain);
-            assert!(kernel.len() + user.len() <= sample.callchain.len() && sample.callchain.len() < words.len());
+            assert!(
+                kernel.len() + user.len() <= sample.callchain.len() && sample.callchain.len() < words.len()
+            );
             for size in 0..10 {
                 let _ = sample.raw.number(sample.ns as usize, size);
             }
