@@ -129,13 +129,13 @@ int on_switch(u64 *ctx)
 	u64 off = 0, queued = 0;
 	u8 told = 0;
 
-	/* An idle CPU is neither asleep nor waiting. */
-	if (!tid)
-		return 0;
 	now = clock_ns();
 	tally = begin(BLOCKING, now, &settings);
 	if (!tally)
 		return 0;
+	/* An idle CPU is neither asleep nor waiting. */
+	if (!tid)
+		return end(tally, now);
 	task = lookup(&tasks, &tid);
 	if (!task) {
 		struct task fresh = {

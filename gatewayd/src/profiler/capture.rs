@@ -62,7 +62,7 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The configuration asks for programs in the kernel, and there can be none.
-    #[error("no programs in the kernel: {reason}; grant CAP_BPF and CAP_PERFMON, or set backend = \"auto\"")]
+    #[error("no programs in the kernel: {reason}; backend = \"auto\" does without")]
     Programs {
         /// What the kernel, or the build, said.
         reason: String,

@@ -142,6 +142,9 @@ impl MachineCapture {
             info!(dimension = group.name(), reason, "not measured");
         }
         let now_ns = monotonic_ns();
+        // Sums are complete at any time, and reading them costs; events are many, and wait in this process.
+        let longest = Duration::from_secs(if by_programs { 5 } else { 1 });
+        let tell_after = (config.window / 2).min(longest);
         let measured = |group: &Group| match &programs {
             Some(programs) => programs.groups().contains(group),
             None => probes.iter().any(|it| it.group == *group),
@@ -151,7 +154,7 @@ impl MachineCapture {
             .filter(measured)
             .map(|group| Gated {
                 group,
-                gate: Gate::new(now_ns),
+                gate: Gate::new(now_ns).telling_after(tell_after),
                 pending: Vec::new(),
                 taken: (0, None),
                 cover: (0, 0),
@@ -326,6 +329,12 @@ impl MachineCapture {
         }
         self.hidden_cost += turn.cost;
         window.add_lost(turn.lost);
+        for (group, reason) in turn.refused {
+            if !self.missing.iter().any(|(known, _)| *known == group) {
+                info!(dimension = group.name(), reason, "not measured");
+                self.missing.push((group, reason));
+            }
+        }
         for (stretch, measured) in &turn.told {
             self.tell(*stretch, measured, now, at_ms, window);
         }

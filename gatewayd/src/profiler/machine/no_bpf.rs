@@ -22,6 +22,7 @@ pub(super) struct Turn {
     pub(super) told: Vec<(Stretch, Vec<Measured>)>,
     pub(super) cost: Duration,
     pub(super) lost: u64,
+    pub(super) refused: Vec<(Group, String)>,
     pub(super) busy: bool,
 }
 

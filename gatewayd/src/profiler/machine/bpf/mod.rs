@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry::IoHistogram;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::super::perf::page_len;
 use super::super::poisson::SplitMix64;
@@ -66,6 +66,8 @@ pub(super) struct Turn {
     pub(super) cost: Duration,
     /// Measurements that found no room.
     pub(super) lost: u64,
+    /// Groups whose programs the kernel did not let run, and why.
+    pub(super) refused: Vec<(Group, String)>,
     /// True while the gates want to be looked after more often.
     pub(super) busy: bool,
 }
@@ -117,7 +119,7 @@ impl Programs {
                 Command::Open => {
                     turn.busy = true;
                     if let Err(reason) = self.start(group, gated.gate.left()) {
-                        warn!(group = group.name(), reason, "programs not attached");
+                        turn.refused.push((group, reason));
                     }
                     gated.gate.handle_opened(super::monotonic_ns());
                 }
