@@ -103,7 +103,8 @@ fn ecu(dir: &Path, secure: bool) -> DoipNode {
         server.tls = TlsPolicy::Required;
         let ca = certs.join("ca.pem");
         let config = tls::server_config(&certs.join("server.pem"), &certs.join("server.key"), Some(&ca));
-        DoipTls { listen: loopback, config: config.expect("certificates") }
+        // Its certificate is for this address.
+        DoipTls { listen: ([127, 0, 0, 1], 0).into(), config: config.expect("certificates") }
     });
     let node = DoipNodeConfig { server, listen: loopback, discovery: Some(loopback), tls, boot_time };
     DoipNode::start("CAMERA-1", ecu, node).expect("node")
