@@ -29,7 +29,7 @@ pub struct DoipNodeConfig {
     pub server: ServerConfig,
     /// TCP without TLS.
     pub listen: SocketAddr,
-    /// UDP, for discovery.
+    /// UDP, for discovery. Port 0 is that of `listen`, as a tester that searches takes them for one.
     pub discovery: Option<SocketAddr>,
     /// TCP with TLS.
     pub tls: Option<DoipTls>,
@@ -78,7 +78,9 @@ impl DoipNode {
     /// The system's, above all for a port that is taken.
     pub fn start(name: &str, ecu: SimEcu, config: DoipNodeConfig) -> Result<Self, NodeError> {
         let tcp = listen(config.listen)?;
-        let udp = config.discovery.map(bind).transpose()?;
+        let port = tcp.local_addr()?.port();
+        let same = |it: SocketAddr| SocketAddr::new(it.ip(), if it.port() == 0 { port } else { it.port() });
+        let udp = config.discovery.map(same).map(bind).transpose()?;
         let tls = config.tls.as_ref().map(|it| listen(it.listen)).transpose()?;
         let addresses = DoipAddresses {
             tcp: tcp.local_addr()?,
