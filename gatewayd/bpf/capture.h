@@ -150,7 +150,7 @@ struct counted {
 MAP(latencies, HASH, 2048, struct latency_key, struct counted);
 
 /* The requests that were completed last, to be joined with the threads that they woke. */
-#define COMPLETIONS 16
+#define COMPLETIONS 4
 struct completion {
 	u64 ns;
 	u32 device;

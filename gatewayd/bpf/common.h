@@ -71,6 +71,14 @@ static __attribute__((noinline)) u64 take_stack(void *ctx, struct scratch *scrat
 	u64 hash;
 	long len;
 
+	/*
+	 * All places are cleared and all are mixed, used or not: a loop whose end depends on the stack makes the kernel look
+	 * at the rest of the program once for each depth, which took it ten seconds.
+	 */
+#pragma clang loop unroll(disable)
+	for (u32 at = 0; at < FRAMES; at++)
+		/* Volatile, or it would become a call that there is none of here. */
+		*(volatile u64 *)&stack->frames[at] = 0;
 	len = get_stack(ctx, stack->frames, KERNEL_FRAMES * sizeof(u64), skip);
 	if (len > 0)
 		kernel = (u32)len / sizeof(u64);
@@ -89,8 +97,6 @@ static __attribute__((noinline)) u64 take_stack(void *ctx, struct scratch *scrat
 	hash = seed ^ ((u64)kernel << 32 | user);
 #pragma clang loop unroll(disable)
 	for (u32 at = 0; at < FRAMES; at++) {
-		if (at >= all)
-			break;
 		hash = (hash ^ stack->frames[at]) * 0x9E3779B97F4A7C15ULL;
 		hash ^= hash >> 29;
 	}
