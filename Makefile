@@ -51,8 +51,9 @@ test-profiler: ## Known causes and a real-time task through the machine's own pr
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 
-test-pkcs11: ## The engine suite and keys in a token, against SoftHSM where softhsm2 is installed
+test-pkcs11: ## The engine suite, and the daemon's TLS key in a token, against SoftHSM where softhsm2 is installed
 	$(CARGO) test --locked -p crypto-offload --features testing,pkcs11,tls --test conformance --test pkcs11 -- --nocapture
+	$(CARGO) test --locked -p gatewayd --test token -- --nocapture
 
 sweep-engines: ## Chunk streams over a coprocessor that fails at COUNT=200 points, from SEED on
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p crypto-offload --features testing --test offload -- --nocapture a_sweep

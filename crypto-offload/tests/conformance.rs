@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto_offload::device::emulator::{Emulator, Loopback, Model};
+use crypto_offload::device::emulator::{Emulator, Model};
 use crypto_offload::device::{DeviceEngine, SocketDevice};
 use crypto_offload::engine::{Capabilities, Engine, Health, Kind, RefusedReason};
 use crypto_offload::job::{
@@ -18,7 +18,7 @@ use crypto_offload::job::{
 };
 use crypto_offload::known_answer::known_answers;
 use crypto_offload::software::{SoftwareEngine, aead, hash, run};
-use crypto_offload::testing::{Fault, FaultyEngine};
+use crypto_offload::testing::{Fault, FaultyEngine, emulated_device};
 use proptest::prelude::*;
 
 const TIME: Duration = Duration::from_secs(5);
@@ -47,14 +47,9 @@ impl Subject {
     /// The device engine, over the wire, to an emulator on simulated time.
     fn emulated() -> Self {
         let emulator = Emulator::new(Model { depth: 4, ..Model::default() }).expect("a sound build and test");
-        let (transport, control) = Loopback::new(emulator, Instant::now());
-        let clock = control.clone();
-        let engine = DeviceEngine::open(transport, TIME, |_| {
-            clock.advance(Duration::from_micros(1));
-            true
-        });
+        let (engine, control) = emulated_device(emulator, TIME).expect("a sound build and test");
         let pause = Box::new(move || control.advance(Duration::from_micros(1)));
-        Self { engine: Box::new(engine.expect("a sound build and test")), pause }
+        Self { engine: Box::new(engine), pause }
     }
 
     /// The device engine, over a real socket, to an emulator on another thread.
