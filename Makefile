@@ -74,15 +74,14 @@ bench-canfd: ## ISO-TP: rate of the core, python can-isotp's beside it, share of
 		$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 	@$(CARGO) run --quiet --release --locked -p gateway-tests --example buses
 
-bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+bench-crypto: ## SM4, SM3, SM2, the chunk pipeline and handshakes on one core, as ratios to every peer that is there
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example rates
 
 bench-offload: ## Whether jobs go to the engine that does them first, at every size
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features testing --example offload
 
-bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
+bench-tls: ## TLS 1.3 alone: handshakes and records of the SM suites, against P-256 and AES by ring
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example rates -- --part tls
 
 bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time

@@ -1,29 +1,30 @@
-//! SM2 operations per second of CPU time on one core, against the `sm2` crate, the OpenSSL that `GATEWAYD_OPENSSL4`
-//! names or that is installed, and peers of choice.
+//! SM2 operations per second, against the `sm2` crate, OpenSSL and the programs that `GATEWAYD_SM2_PEERS` names.
 //!
-//! `cargo run --release -p crypto-offload --example sm2_rates [PEER[=GOAL]]...`
-//!
-//! PEER is a program that prints lines such as `verify 23966` for any of `sign`, `verify` and `agree`; GOAL, 0.9 if none
-//! is given, the ratio to reach. Every figure is the median of 15 samples of 40 ms, in which all candidates take turns.
+//! That variable has words PROGRAM or PROGRAM=GOAL: the program prints lines such as `verify 23966` for any of `sign`,
+//! `verify` and `agree`, in operations per second of processor time, and GOAL is the ratio to reach, 0.9 if none is given.
+//! Every figure is the median of 15 samples of 40 ms, in which all candidates take turns.
 
 use std::hint::black_box;
 use std::process::Command;
-use std::time::Duration;
 
 use crypto_offload::job::Verdict;
 use crypto_offload::sm2::{PreparedKey, PublicKey, SecretKey, SigningKey, UserId};
-use rustix::time::{ClockId, clock_gettime};
 use sm2::dsa::signature::{Signer as _, Verifier as _};
 
+use crate::clock::cpu_time;
+use crate::openssl;
+use crate::report::{Goal, figure, not_measured};
+
 const SAMPLES: usize = 15;
-const SAMPLE: Duration = Duration::from_millis(40);
+const SAMPLE: f64 = 0.04;
 const MESSAGE: &[u8] = &[7; 32];
 const DISTID: &str = "1234567812345678";
 
 /// A name, what it does once, and its samples.
 type Candidate<'a> = (&'static str, Box<dyn FnMut() + 'a>, Vec<f64>);
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// All of it.
+pub(crate) fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (ours, other) = (SecretKey::from_be_bytes(&[0x35; 32])?, SecretKey::from_be_bytes(&[0x53; 32])?);
     let signer = SigningKey::new(ours.clone());
     let public = ours.public_key();
@@ -91,24 +92,37 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let median = |wanted: &str| medians.iter().find(|(name, _)| *name == wanted).map(|&(_, rate)| rate);
 
     for name in ["verify", "sign", "agree", "generate"] {
-        let Some(rate) = median(name) else { continue };
-        report(name, rate, "the sm2 crate", median(&format!("crate-{name}")), 1.0);
+        if let (Some(rate), Some(peer)) = (median(name), median(&format!("crate-{name}"))) {
+            report(name, rate, "sm2-crate", peer, 1.0);
+        }
     }
-    let openssl = openssl();
-    for (name, peer) in
-        [("verify", openssl.map(|(_, verify)| verify)), ("sign", openssl.map(|(sign, _)| sign))]
-    {
-        report(name, median(name).unwrap_or(0.0), "openssl", peer, 4.0);
+    match openssl::sm2() {
+        Ok((sign, verify)) => {
+            for (name, peer) in [("verify", verify), ("sign", sign)] {
+                report(name, median(name).unwrap_or(0.0), "openssl", peer, 4.0);
+            }
+        }
+        Err(why) => not_measured("sm2-by-openssl", &why),
     }
-    for argument in std::env::args().skip(1) {
-        let (program, goal) = argument.split_once('=').unwrap_or((&argument, "0.9"));
+    let peers = std::env::var("GATEWAYD_SM2_PEERS").unwrap_or_default();
+    if peers.is_empty() {
+        not_measured("sm2-by-gmssl", "GATEWAYD_SM2_PEERS names no program");
+        not_measured("sm2-agree-by-openssl", "`openssl speed` has none, and GATEWAYD_SM2_PEERS names no program");
+    }
+    for word in peers.split_whitespace() {
+        let (program, goal) = word.split_once('=').unwrap_or((word, "0.9"));
         let goal = goal.parse()?;
-        let output = Command::new(program).output()?;
-        for (name, peer) in
-            String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.split_once(' '))
-        {
-            if let Some(rate) = median(name) {
-                report(name, rate, program, peer.trim().parse().ok(), goal);
+        let output = match Command::new(program).output() {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => {
+                not_measured(&format!("sm2-by-{program}"), &error.to_string());
+                continue;
+            }
+        };
+        let peer = program.trim_matches('/').replace('/', "-");
+        for (name, rate) in output.lines().filter_map(|line| line.split_once(' ')) {
+            if let (Some(ours), Ok(theirs)) = (median(name), rate.trim().parse()) {
+                report(name, ours, &peer, theirs, if name == "generate" { 0.0 } else { goal });
             }
         }
     }
@@ -119,25 +133,10 @@ fn candidate<'a>(name: &'static str, run: impl FnMut() + 'a) -> Candidate<'a> {
     (name, Box::new(run), Vec::new())
 }
 
-fn report(name: &str, rate: f64, peer: &str, peer_rate: Option<f64>, goal: f64) {
-    match peer_rate {
-        Some(peer_rate) => {
-            let ratio = rate / peer_rate;
-            let verdict = if ratio >= goal { "met" } else { "short" };
-            println!("figure sm2-{name} {ratio:.2} times {peer} ({peer_rate:.0}/s) goal >= {goal} {verdict}");
-        }
-        None => println!("# sm2-{name}: not checked against {peer}, which is not there"),
-    }
-}
-
-/// Signatures and verifications per second of CPU time, by `openssl speed`.
-fn openssl() -> Option<(f64, f64)> {
-    let program = std::env::var_os("GATEWAYD_OPENSSL4").unwrap_or_else(|| "openssl".into());
-    let output = Command::new(program).args(["speed", "-seconds", "1", "sm2"]).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut columns = text.lines().last()?.split_whitespace().rev();
-    let verify = columns.next()?.parse().ok()?;
-    Some((columns.next()?.parse().ok()?, verify))
+fn report(name: &str, rate: f64, peer: &str, peer_rate: f64, goal: f64) {
+    println!("# sm2-{name}: {peer} {peer_rate:.0}/s");
+    let goal = if goal == 0.0 { Goal::None } else { Goal::AtLeast(goal) };
+    figure(&format!("sm2-{name}-by-{peer}"), rate / peer_rate, "ratio", goal);
 }
 
 /// Runs per second of this thread's CPU time, over one sample.
@@ -150,13 +149,7 @@ fn rate(run: &mut dyn FnMut()) -> f64 {
         runs += 16;
         let took = cpu_time() - start;
         if took >= SAMPLE {
-            return f64::from(runs) / took.as_secs_f64();
+            return f64::from(runs) / took;
         }
     }
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
