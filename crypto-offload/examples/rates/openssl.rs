@@ -22,7 +22,8 @@ pub(crate) fn sm2() -> Result<(f64, f64), String> {
 }
 
 fn speed(arguments: &[&str]) -> Result<String, String> {
-    let program = std::env::var_os("GATEWAYD_OPENSSL4").ok_or("GATEWAYD_OPENSSL4 names no openssl command")?;
+    let program =
+        std::env::var_os("GATEWAYD_OPENSSL4").ok_or("GATEWAYD_OPENSSL4 names no openssl command")?;
     let output = Command::new(program).arg("speed").args(arguments).output();
     output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).map_err(|error| error.to_string())
 }

@@ -40,10 +40,8 @@ pub(crate) struct Tally {
 impl Tally {
     /// Runs this program again for one part, in a process of its own, and hands its lines on.
     pub(crate) fn run(&mut self, part: &str, name: &str) -> std::io::Result<()> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([part, name])
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child =
+            Command::new(std::env::current_exe()?).args([part, name]).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take();
         for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
             let line = line?;
@@ -63,12 +61,7 @@ impl Tally {
 
     /// The sum, with every line that somebody should look at.
     pub(crate) fn print(&self) {
-        println!(
-            "# {} goals met, {} short, {} not measured",
-            self.met,
-            self.short.len(),
-            self.missing.len()
-        );
+        println!("# {} goals met, {} short, {} not measured", self.met, self.short.len(), self.missing.len());
         self.short.iter().chain(&self.missing).for_each(|line| println!("# ! {line}"));
     }
 }

@@ -107,7 +107,10 @@ pub(crate) fn run() -> Result<(), Box<dyn std::error::Error>> {
     let peers = std::env::var("GATEWAYD_SM2_PEERS").unwrap_or_default();
     if peers.is_empty() {
         not_measured("sm2-by-gmssl", "GATEWAYD_SM2_PEERS names no program");
-        not_measured("sm2-agree-by-openssl", "`openssl speed` has none, and GATEWAYD_SM2_PEERS names no program");
+        not_measured(
+            "sm2-agree-by-openssl",
+            "`openssl speed` has none, and GATEWAYD_SM2_PEERS names no program",
+        );
     }
     for word in peers.split_whitespace() {
         let (program, goal) = word.split_once('=').unwrap_or((word, "0.9"));

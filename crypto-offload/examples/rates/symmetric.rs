@@ -153,9 +153,7 @@ pub(crate) fn run_modes() {
 
 /// SM3 of one message and of many, beside libgcrypt and the `sm3` crate.
 pub(crate) fn run_hashes() {
-    let peer = Libgcrypt::load(&[], &KEY)
-        .inspect_err(|error| not_measured("sm3-by-libgcrypt", error))
-        .ok();
+    let peer = Libgcrypt::load(&[], &KEY).inspect_err(|error| not_measured("sm3-by-libgcrypt", error)).ok();
     let message = vec![0x5a; 16384];
     let mut one = || _ = black_box(Sm3::digest(black_box(&message)));
     let mut crate_one = || _ = black_box(<sm3::Sm3 as sm3::Digest>::digest(black_box(&message)));
