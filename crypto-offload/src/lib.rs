@@ -56,6 +56,8 @@ pub mod device;
 pub mod engine;
 #[cfg(feature = "software")]
 mod ghash;
+#[cfg(feature = "software")]
+mod guarded;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;

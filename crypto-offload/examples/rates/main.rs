@@ -5,7 +5,9 @@
 //!
 //! Medians of processor time. libgcrypt is the system's or that of `GATEWAYD_LIBGCRYPT`, OpenSSL the command
 //! `GATEWAYD_OPENSSL4`, other peers of SM2 the programs of `GATEWAYD_SM2_PEERS`; what is not there is said. To hold a lesser
-//! class of machine against libgcrypt, the same features of the CPU are hidden from it, which needs a process per class.
+//! class of machine against libgcrypt, the same features of the CPU are hidden from it, which needs a process per class;
+//! `GATEWAYD_LOADER` is what such a process is started through, where libgcrypt is another distribution's: the path of its
+//! `ld-linux`, `--library-path` and a folder.
 
 mod clock;
 mod libgcrypt;

@@ -40,8 +40,19 @@ pub(crate) struct Tally {
 impl Tally {
     /// Runs this program again for one part, in a process of its own, and hands its lines on.
     pub(crate) fn run(&mut self, part: &str, name: &str) -> std::io::Result<()> {
-        let mut child =
-            Command::new(std::env::current_exe()?).args([part, name]).stdout(Stdio::piped()).spawn()?;
+        let this = std::env::current_exe()?;
+        // A library from another distribution may want the C library from there too.
+        let loader = std::env::var("GATEWAYD_LOADER").unwrap_or_default();
+        let mut words = loader.split_whitespace();
+        let mut command = words.next().map_or_else(
+            || Command::new(&this),
+            |program| {
+                let mut command = Command::new(program);
+                command.args(words).arg(&this);
+                command
+            },
+        );
+        let mut child = command.args([part, name]).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take();
         for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
             let line = line?;
