@@ -173,6 +173,20 @@ struct Case {
 }
 
 impl Case {
+    /// Eleven bits, seed and key, and nothing goes wrong.
+    fn well() -> Self {
+        Self {
+            ids: standard(0x7E0, 0x7E8),
+            functional: 0x7DF,
+            addressing: AddressingPart::Normal,
+            dialect: SEED_KEY,
+            link: (64, 0, 0),
+            busy_at: 0,
+            lose_answer: 0,
+            wrong_checksum: false,
+        }
+    }
+
     fn profile(&self) -> Profile {
         // P2 of an ECU whose interpreter shares a busy machine.
         let text = format!(
@@ -327,28 +341,18 @@ const FILE: &str = r#"
 fn the_daemon_programs_ecus_written_in_python() {
     let Some(python) = python() else { return };
     let image = Random::new(2).bytes(50_000);
-    let well = Case {
-        ids: standard(0x7E0, 0x7E8),
-        functional: 0x7DF,
-        addressing: AddressingPart::Normal,
-        dialect: SEED_KEY,
-        link: (64, 0, 0),
-        busy_at: 0,
-        lose_answer: 0,
-        wrong_checksum: false,
-    };
     let extended = AddressingPart::Extended { ecu: 0x10, tester: 0xF1, functional: 0xFE };
     let cases = [
-        ("seed and key, busy once", Case { busy_at: 5, ..well }),
+        ("seed and key, busy once", Case { busy_at: 5, ..Case::well() }),
         (
             "two banks, an answer lost",
-            Case { dialect: TWO_BANKS, ids: fixed(), link: (64, 8, 0), lose_answer: 7, ..well },
+            Case { dialect: TWO_BANKS, ids: fixed(), link: (64, 8, 0), lose_answer: 7, ..Case::well() },
         ),
         (
             "extended addressing, one id for every request",
-            Case { ids: standard(0x6F1, 0x610), functional: 0x6F1, addressing: extended, ..well },
+            Case { ids: standard(0x6F1, 0x610), functional: 0x6F1, addressing: extended, ..Case::well() },
         ),
-        ("file, an answer lost", Case { dialect: FILE, link: (32, 0, 0xF1), lose_answer: 3, ..well }),
+        ("file, an answer lost", Case { dialect: FILE, link: (32, 0, 0xF1), lose_answer: 3, ..Case::well() }),
     ];
     let (mut requests, mut blocks) = (0, 0);
     for (test, (name, case)) in (1..).zip(&cases) {
@@ -374,16 +378,7 @@ fn the_daemon_programs_ecus_written_in_python() {
 fn an_image_that_an_ecu_in_python_finds_wrong_is_a_failure_and_the_ecus_state_is_said() {
     let Some(python) = python() else { return };
     let image = Random::new(3).bytes(5_000);
-    let case = Case {
-        ids: standard(0x7E0, 0x7E8),
-        functional: 0x7DF,
-        addressing: AddressingPart::Normal,
-        dialect: SEED_KEY,
-        link: (64, 0, 0),
-        busy_at: 0,
-        lose_answer: 0,
-        wrong_checksum: true,
-    };
+    let case = Case { wrong_checksum: true, ..Case::well() };
     let outcome = program(&python, 10, &case, &image).unwrap();
     let Some(EcuReport::Failed(EcuError::Session { phase, state, .. })) = outcome.reports.last() else {
         panic!("{:?}", outcome.reports)

@@ -18,7 +18,7 @@ pub enum TrafficClass {
 pub struct Share(u16);
 
 impl Share {
-    /// The whole bus.
+    /// The whole bus: its bit rate is bound enough, and a class with it needs no tokens.
     pub const WHOLE: Self = Self(1000);
 
     /// A share in permille, or `None` above 1000.
@@ -97,6 +97,9 @@ impl Pacer {
     ) -> Result<(), NotYet> {
         let bucket = self.bucket(class);
         bucket.fill(now);
+        if bucket.share == Share::WHOLE {
+            return Ok(());
+        }
         let cost = duration.as_nanos() * 1000;
         let needed = cost.min(bucket.capacity);
         if bucket.tokens >= needed {
@@ -182,6 +185,18 @@ mod tests {
         let (mut pacer, base) = pacer(50);
         while pacer.handle_request(base, TrafficClass::Telemetry, FRAME).is_ok() {}
         assert_eq!(pacer.handle_request(base, TrafficClass::Programming, FRAME), Ok(()));
+    }
+
+    #[test]
+    fn the_whole_bus_is_never_refused_and_what_was_sent_then_is_not_held_against_a_smaller_share() {
+        let (mut pacer, base) = pacer(999);
+        let many = |pacer: &mut Pacer, class| {
+            (0..100).take_while(|_| pacer.handle_request(base, class, FRAME).is_ok()).count()
+        };
+        assert_eq!(many(&mut pacer, TrafficClass::Programming), 100);
+        assert_eq!(many(&mut pacer, TrafficClass::Telemetry), 2, "what a burst has room for");
+        pacer.set_share(base, TrafficClass::Programming, Share::permille(999).unwrap());
+        assert_eq!(many(&mut pacer, TrafficClass::Programming), 2);
     }
 
     #[test]

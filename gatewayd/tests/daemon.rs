@@ -12,15 +12,11 @@ use canfd::bit_timing::BitTiming;
 use canfd::frame::{CanId, CanIds};
 use canfd::uds::profile::Profile;
 use common::Daemon;
+use common::scene::{self, DIALECT, IMAGE_LEN, VIN};
 use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::{EcuConfig, EcuNode, NodeConfig, SimEcu};
 use gateway_sim::origin;
 use gatewayd::control::{Answer, Request};
-
-const VIN: &str = "LSVAG2180E2100001";
-/// About two seconds on a bus of 500 kbit/s and 2 Mbit/s.
-const IMAGE_LEN: usize = 300_000;
-const DIALECT: &str = "resume = { reported_offset = { did = 0xFD01 } }\n";
 
 /// Everything around one daemon.
 struct Scene {
@@ -36,16 +32,9 @@ impl Scene {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let dir = directory.path();
-        let image: Vec<u8> =
-            (0_u32..).flat_map(|word| word.wrapping_mul(0x9E37_79B9).to_le_bytes()).take(IMAGE_LEN).collect();
-        std::fs::write(dir.join("image.bin"), &image).expect("package");
+        let image = scene::image(dir);
         publish(dir);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
-        let address = runtime.block_on(origin::serve(dir)).expect("origin");
+        let (runtime, address) = scene::serve(dir);
         let hub = BusHub::start(&dir.join("bus.sock"), Some(BitTiming::FD_500K_2M)).expect("bus");
         let ecu = ecu(dir, &hub);
         std::fs::write(dir.join("gatewayd.toml"), config(dir, address)).expect("configuration");
@@ -102,34 +91,11 @@ fn ecu(dir: &Path, hub: &BusHub) -> EcuNode {
 }
 
 fn config(dir: &Path, origin: SocketAddr) -> String {
-    let dir = dir.display();
-    // No broker listens there: an update does not need one.
-    format!(
+    let ecus = format!(
         r#"
-[vehicle]
-vin = "{VIN}"
-[cloud]
-url = "https://{origin}/"
-ca = "{dir}/certs/ca.pem"
-certificate = "{dir}/certs/gateway.pem"
-key = "{dir}/certs/gateway.key"
-[uptane]
-director_root = "{dir}/www/director/{VIN}/1.root.json"
-image_root = "{dir}/www/image/1.root.json"
-[[uptane.key_encryption_key]]
-id = "kek-sm4"
-cipher = "sm4-gcm"
-key = "{dir}/keys/kek-sm4.key"
-[mqtt]
-url = "mqtt://127.0.0.1:1"
-[state]
-directory = "{dir}/state"
-[control]
-socket = "{dir}/control.sock"
-profile_socket = "{dir}/profile.sock"
 [[bus]]
 name = "chassis"
-url = "virtual:{dir}/bus.sock"
+url = "virtual:{}/bus.sock"
 nominal_bit_rate = 500000
 data_bit_rate = 2000000
 [[ecu]]
@@ -139,10 +105,10 @@ bus = "chassis"
 request_id = 0x731
 response_id = 0x7B1
 functional_id = 0x7DF
-dialect = "plain"
-[dialect.plain]
-{DIALECT}"#
-    )
+dialect = "plain""#,
+        dir.display()
+    );
+    scene::config(dir, origin, &ecus)
 }
 
 #[test]

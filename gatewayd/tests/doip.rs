@@ -7,25 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use canfd::doip::LogicalAddress;
 use canfd::doip::server::{ServerConfig, TlsPolicy};
+use canfd::doip::{Eid, LogicalAddress};
 use canfd::uds::profile::Profile;
 use common::Daemon;
+use common::scene::{self, DIALECT, IMAGE_LEN, VIN};
 use gateway_sim::ecu::doip::{DoipFault, DoipNode, DoipNodeConfig, DoipTls, tls};
 use gateway_sim::ecu::{EcuConfig, SimEcu};
 use gateway_sim::origin;
 use gatewayd::control::{Answer, Request};
 
-const VIN: &str = "LSVAG2180E2100001";
-const IMAGE_LEN: usize = 300_000;
 /// Diagnostic messages after which about half of the image is in the ECU: blocks have 4095 bytes.
 const HALFWAY: u32 = 45;
-const DIALECT: &str = "resume = { reported_offset = { did = 0xFD01 } }\n";
+const EID: Eid = Eid([0x02, 0, 0, 0, 0, 0x2A]);
 
 /// Everything around one daemon.
 struct Scene {
     ecu: DoipNode,
     image: Vec<u8>,
+    origin: SocketAddr,
     _runtime: tokio::runtime::Runtime,
     directory: tempfile::TempDir,
 }
@@ -34,34 +34,40 @@ impl Scene {
     fn new(secure: bool) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let dir = directory.path();
-        let image: Vec<u8> =
-            (0_u32..).flat_map(|word| word.wrapping_mul(0x9E37_79B9).to_le_bytes()).take(IMAGE_LEN).collect();
-        std::fs::write(dir.join("image.bin"), &image).expect("package");
+        let image = scene::image(dir);
         let keys = origin::keys(dir).expect("keys");
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
         let target = format!(
             "file={},name=camera.bin,ecu_serial=CAMERA-1,hardware_id=camera,version=2.0.0,release_counter=2,cipher=sm4-gcm,hash=sm3",
             dir.join("image.bin").display()
         );
         origin::publish(dir, &keys, VIN, 1, &[target]).expect("published");
-        let address = runtime.block_on(origin::serve(dir)).expect("origin");
+        let (runtime, address) = scene::serve(dir);
         let ecu = ecu(dir, secure);
-        let scene = Self { ecu, image, _runtime: runtime, directory };
+        let scene = Self { ecu, image, origin: address, _runtime: runtime, directory };
         let url = match scene.ecu.addresses().tls {
             Some(address) => format!("doips://{address}"),
             None => format!("doip://{}", scene.ecu.addresses().tcp),
         };
-        let text = config(scene.directory.path(), address, &url);
-        std::fs::write(scene.directory.path().join("gatewayd.toml"), text).expect("configuration");
+        scene.configure(address, &url);
         scene
+    }
+
+    fn configure(&self, origin: SocketAddr, url: &str) {
+        let text = config(self.directory.path(), origin, url);
+        std::fs::write(self.directory.path().join("gatewayd.toml"), text).expect("configuration");
     }
 
     fn start(&self) -> Daemon {
         Daemon::start(&self.directory.path().join("gatewayd.toml"))
+    }
+
+    /// Runs the daemon until its campaign is over and looks at the ECU.
+    fn program(&self) -> Daemon {
+        let daemon = self.start();
+        assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
+        daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
+        self.assert_programmed();
+        daemon
     }
 
     fn inject(&self, fault: DoipFault) {
@@ -97,45 +103,25 @@ fn ecu(dir: &Path, secure: bool) -> DoipNode {
     };
     let boot_time = config.boot_time;
     let ecu = SimEcu::open(Instant::now(), &dir.join("ecu"), Arc::new(config)).expect("ECU");
-    let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
+    // Not where everybody else's sockets are: the port that is free for TCP is to be free for UDP.
+    let loopback: SocketAddr = ([127, 13, 40, 0], 0).into();
     let mut server = ServerConfig::new(LogicalAddress(0x1001));
+    server.identity.eid = EID;
     let certs = dir.join("certs");
     let tls = secure.then(|| {
         server.tls = TlsPolicy::Required;
         let ca = certs.join("ca.pem");
         let config = tls::server_config(&certs.join("server.pem"), &certs.join("server.key"), Some(&ca));
-        DoipTls { listen: loopback, config: config.expect("certificates") }
+        // Its certificate is for this address.
+        DoipTls { listen: ([127, 0, 0, 1], 0).into(), config: config.expect("certificates") }
     });
-    let node = DoipNodeConfig { server, listen: loopback, discovery: None, tls, boot_time };
+    let node = DoipNodeConfig { server, listen: loopback, discovery: Some(loopback), tls, boot_time };
     DoipNode::start("CAMERA-1", ecu, node).expect("node")
 }
 
 fn config(dir: &Path, origin: SocketAddr, url: &str) -> String {
-    let dir = dir.display();
-    // No broker listens there: an update does not need one.
-    format!(
+    let ecus = format!(
         r#"
-[vehicle]
-vin = "{VIN}"
-[cloud]
-url = "https://{origin}/"
-ca = "{dir}/certs/ca.pem"
-certificate = "{dir}/certs/gateway.pem"
-key = "{dir}/certs/gateway.key"
-[uptane]
-director_root = "{dir}/www/director/{VIN}/1.root.json"
-image_root = "{dir}/www/image/1.root.json"
-[[uptane.key_encryption_key]]
-id = "kek-sm4"
-cipher = "sm4-gcm"
-key = "{dir}/keys/kek-sm4.key"
-[mqtt]
-url = "mqtt://127.0.0.1:1"
-[state]
-directory = "{dir}/state"
-[control]
-socket = "{dir}/control.sock"
-profile_socket = "{dir}/profile.sock"
 [[bus]]
 name = "camera"
 url = "{url}"
@@ -145,19 +131,15 @@ serial = "CAMERA-1"
 hardware_id = "camera"
 bus = "camera"
 logical_address = 0x1001
-dialect = "plain"
-[dialect.plain]
-{DIALECT}"#
-    )
+dialect = "plain""#
+    );
+    scene::config(dir, origin, &ecus)
 }
 
 #[test]
 fn an_ecu_on_ethernet_is_programmed_and_restarts_with_its_connection() {
     let scene = Scene::new(false);
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let daemon = scene.program();
     assert_eq!(scene.erasures(), 1);
     let status = daemon.status().expect("it runs");
     assert!(status.workers.iter().any(|it| it.name == "bus-camera" && !it.cpus.is_empty()), "{status:?}");
@@ -165,12 +147,18 @@ fn an_ecu_on_ethernet_is_programmed_and_restarts_with_its_connection() {
 }
 
 #[test]
+fn an_ecu_whose_address_nobody_wrote_down_is_found_by_its_identity_and_programmed() {
+    let scene = Scene::new(false);
+    let entity = scene.ecu.addresses().udp.expect("it answers searches");
+    scene.configure(scene.origin, &format!("doip://{entity}?eid={EID}"));
+    let daemon = scene.program();
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
 fn an_ecu_that_wants_tls_and_our_certificate_gets_both() {
     let scene = Scene::new(true);
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let daemon = scene.program();
     assert_eq!(daemon.terminate(), Some(0));
 }
 
@@ -178,10 +166,7 @@ fn an_ecu_that_wants_tls_and_our_certificate_gets_both() {
 fn a_connection_that_breaks_in_the_transfer_is_opened_again_and_nothing_is_sent_twice() {
     let scene = Scene::new(false);
     scene.inject(DoipFault::Disconnect { after: HALFWAY });
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let _daemon = scene.program();
     assert_eq!(scene.erasures(), 1, "it went on where it was");
 }
 

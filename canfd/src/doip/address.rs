@@ -1,6 +1,7 @@
 //! Who is who on a DoIP network.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A logical address (ISO 13400-2:2019, table 13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +63,34 @@ impl fmt::Display for Eid {
     }
 }
 
+impl FromStr for Eid {
+    type Err = EidError;
+
+    /// Twelve hexadecimal digits, with colons between the bytes or without.
+    fn from_str(text: &str) -> Result<Self, EidError> {
+        let wrong = || EidError(text.to_owned());
+        let step = if text.contains(':') { 3 } else { 2 };
+        if text.len() != 5 * step + 2 {
+            return Err(wrong());
+        }
+        let mut eid = Self([0; 6]);
+        for (byte, chunk) in eid.0.iter_mut().zip(text.as_bytes().chunks(step)) {
+            let (digits, colon) = chunk.split_at_checked(2).ok_or_else(wrong)?;
+            if !digits.iter().all(u8::is_ascii_hexdigit) || !matches!(colon, [] | [b':']) {
+                return Err(wrong());
+            }
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(eid)
+    }
+}
+
+/// A text that is no EID; whoever wrote it is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no EID: twelve hexadecimal digits, as of a MAC address")]
+pub struct EidError(String);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +120,10 @@ mod tests {
     fn names_are_written_as_people_write_them() {
         assert_eq!(LogicalAddress(0xE80).to_string(), "0x0E80");
         assert_eq!(Eid([0, 1, 2, 0xAA, 0xBB, 0xCC]).to_string(), "00:01:02:AA:BB:CC");
+        assert_eq!("00:01:02:AA:BB:CC".parse(), Ok(Eid([0, 1, 2, 0xAA, 0xBB, 0xCC])));
+        for text in ["", "00:01:02:AA:BB:C", "00:01:02:AA:BBCC:", "00-01-02-AA-BB-CC", "000102AABBC\u{e9}"] {
+            assert_eq!(text.parse::<Eid>(), Err(EidError(text.to_owned())));
+        }
         assert_eq!(Vin(*b"LSVAG2180E2100001").to_string(), "LSVAG2180E2100001");
         assert_eq!(Vin([0xFF; 17]).to_string(), "\\xff".repeat(17));
     }

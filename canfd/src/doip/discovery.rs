@@ -16,7 +16,7 @@ const REQUESTS: u32 = 3;
 const MAX_PAYLOAD: u32 = 33;
 
 /// Whom to look for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
     /// Everybody
     All,

@@ -103,6 +103,7 @@ impl BusMaster {
         self.broadcasts.clear();
         self.telemetry.clear();
         self.unconfirmed = Unconfirmed::default();
+        self.rest.handle_down();
         self.silence = Silence::new(self.timing);
         for seat in &mut self.seats {
             seat.handle_bus_down(reason);
@@ -159,8 +160,11 @@ impl BusMaster {
             }
             return;
         }
+        let held = self.unconfirmed.mean();
         self.unconfirmed.pop();
-        self.rest.handle_confirmed(now, self.unconfirmed.count);
+        if self.unconfirmed.count == 0 {
+            self.rest.handle_empty(now, held);
+        }
         if let Some(seat) = self.seats.iter_mut().find(|it| it.config.is_request(frame)) {
             seat.handle_transmitted(now);
         } else if self.seats.iter().any(|it| it.config.is_functional(frame))
@@ -182,7 +186,6 @@ impl BusMaster {
     /// The next frame to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
         self.paced_until = None;
-        self.rest.end();
         if self.down.is_some() {
             return None;
         }
@@ -196,19 +199,20 @@ impl BusMaster {
             .or_else(|| self.next_programming(now))
             .or_else(|| self.next_telemetry(now))?;
         self.unconfirmed.push(self.last_frame);
+        self.rest.handle_sent(now, self.last_frame);
         self.silence.spend(self.last_frame);
         Some(frame)
     }
 
     /// Once [`BusMaster::poll_transmit`] has nothing more: the bus need not be listened to before then, though orders and
     /// timeouts must. `None` where what it has to say is wanted at once.
-    pub fn poll_rest(&mut self, now: Instant) -> Option<Instant> {
+    pub fn poll_rest(&self, now: Instant) -> Option<Instant> {
         let mut open = self.seats.iter().filter(|seat| seat.is_open());
         let (Some(seat), None) = (open.next(), open.next()) else { return None };
         if !seat.awaits_confirmations() {
             return None;
         }
-        self.rest.begin(now, self.unconfirmed.count, self.unconfirmed.mean())
+        self.rest.poll(now, self.unconfirmed.count, self.unconfirmed.mean())
     }
 
     /// The next report.

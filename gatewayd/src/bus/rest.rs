@@ -6,7 +6,8 @@
 //! [`LONGEST`] later. With several sessions open each frame may be what another one waits for, so there are no rests.
 //!
 //! A bus that is found empty sooner than its bit rates allow is another one than was configured, as a simulated one may
-//! be: then every frame wakes the thread again for [`DISTRUST`].
+//! be: then every frame wakes the thread again for [`DISTRUST`]. The soonest is counted from when frames were handed out,
+//! not from when they were seen to be through: a thread that was kept from looking would blame the bus for its own delay.
 
 use std::time::{Duration, Instant};
 
@@ -14,38 +15,50 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_millis(5);
 /// With fewer frames than these the bus is empty before a thread that is a little late has woken.
 const FEWEST: u32 = 4;
-/// No rests for so long after one that the bus did not keep to.
+/// No rests for so long after the bus was faster than it can be.
 const DISTRUST: Duration = Duration::from_secs(1);
 
 /// When to rest.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    /// While resting: when the frames that were with the bus can all be on the wire at the earliest
-    empty_at: Option<Instant>,
+    busy: Option<Busy>,
     not_before: Option<Instant>,
 }
 
+/// A time in which frames of ours were with the bus without a break.
+#[derive(Debug)]
+struct Busy {
+    since: Instant,
+    /// How long all frames handed out since hold the bus
+    time: Duration,
+}
+
 impl Rest {
-    /// Begins a rest where it pays: `in_flight` frames, each of which holds the bus for about `frame`, are with the bus.
-    pub(super) fn begin(&mut self, now: Instant, in_flight: u32, frame: Duration) -> Option<Instant> {
+    /// How long to rest where it pays: `in_flight` frames, each of which holds the bus for about `frame`, are with it.
+    pub(super) fn poll(&self, now: Instant, in_flight: u32, frame: Duration) -> Option<Instant> {
         if in_flight < FEWEST || self.not_before.is_some_and(|at| now < at) {
             return None;
         }
-        // The first may be nearly through, and frames differ by their stuff bits.
-        self.empty_at = Some(now + frame.saturating_mul(in_flight - 2));
         Some(now + frame.saturating_mul(in_flight / 2).min(LONGEST))
     }
 
-    /// A frame was confirmed, and so many are still with the bus.
-    pub(super) fn handle_confirmed(&mut self, now: Instant, left: u32) {
-        if left == 0 && self.empty_at.is_some_and(|at| now < at) {
+    /// A frame that holds the bus for `frame` is handed out.
+    pub(super) fn handle_sent(&mut self, now: Instant, frame: Duration) {
+        self.busy.get_or_insert(Busy { since: now, time: Duration::ZERO }).time += frame;
+    }
+
+    /// The last frame that was with the bus is confirmed; it held the bus for `frame`.
+    pub(super) fn handle_empty(&mut self, now: Instant, frame: Duration) {
+        let Some(Busy { since, time }) = self.busy.take() else { return };
+        // A frame less: confirmations come before the intermission. An eighth less: stuff bits are estimated.
+        if now + frame < since + time * 7 / 8 {
             self.not_before = Some(now + DISTRUST);
         }
     }
 
-    /// Everything that the rest left lying has been heard.
-    pub(super) fn end(&mut self) {
-        self.empty_at = None;
+    /// The bus is gone, and what was with it.
+    pub(super) fn handle_down(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -59,35 +72,54 @@ mod tests {
     #[test]
     fn a_rest_lasts_half_of_what_is_in_flight_and_never_longer_than_its_bound() {
         let now = Instant::now();
-        let mut rest = Rest::default();
-        assert_eq!(rest.begin(now, 3, FRAME), None);
-        assert_eq!(rest.begin(now, 4, FRAME), Some(now + FRAME * 2));
-        assert_eq!(rest.begin(now, 9, FRAME), Some(now + FRAME * 4));
-        assert_eq!(rest.begin(now, 28, FRAME), Some(now + FRAME * 14));
-        assert_eq!(rest.begin(now, 30, FRAME), Some(now + LONGEST));
+        let rest = Rest::default();
+        assert_eq!(rest.poll(now, 3, FRAME), None);
+        assert_eq!(rest.poll(now, 4, FRAME), Some(now + FRAME * 2));
+        assert_eq!(rest.poll(now, 9, FRAME), Some(now + FRAME * 4));
+        assert_eq!(rest.poll(now, 28, FRAME), Some(now + FRAME * 14));
+        assert_eq!(rest.poll(now, 30, FRAME), Some(now + LONGEST));
     }
 
     #[test]
     fn a_bus_that_is_empty_too_soon_is_not_left_alone_for_a_second() {
         let now = Instant::now();
-        let mut rest = Rest::default();
-        rest.handle_confirmed(now, 0);
-        assert!(rest.begin(now, 8, FRAME).is_some(), "it was empty, but not after a rest");
-        let soon = now + FRAME * 6 - NANO;
-        rest.handle_confirmed(soon, 1);
-        rest.handle_confirmed(soon, 0);
-        rest.end();
-        assert_eq!(rest.begin(soon + DISTRUST - NANO, 8, FRAME), None);
-        assert!(rest.begin(soon + DISTRUST, 8, FRAME).is_some());
+        for (at, blamed) in [(now + FRAME * 6 - NANO, true), (now + FRAME * 6, false)] {
+            let mut rest = Rest::default();
+            for _ in 0..8 {
+                rest.handle_sent(now, FRAME);
+            }
+            rest.handle_empty(at, FRAME);
+            assert_eq!(rest.poll(at, 8, FRAME).is_none(), blamed);
+            assert_eq!(rest.poll(at + DISTRUST - NANO, 8, FRAME).is_none(), blamed);
+            assert!(rest.poll(at + DISTRUST, 8, FRAME).is_some());
+        }
     }
 
     #[test]
-    fn a_thread_that_wakes_late_does_not_blame_the_bus() {
+    fn a_thread_that_is_kept_from_looking_does_not_blame_the_bus() {
+        // Half of 16 frames were through long before that was seen; eight more went out and were through right after.
         let now = Instant::now();
         let mut rest = Rest::default();
-        assert!(rest.begin(now, 8, FRAME).is_some());
-        rest.handle_confirmed(now + FRAME * 6, 0);
-        rest.end();
-        assert!(rest.begin(now + FRAME * 6, 8, FRAME).is_some());
+        for at in [now, now + FRAME * 15] {
+            for _ in 0..if at == now { 16 } else { 8 } {
+                rest.handle_sent(at, FRAME);
+            }
+        }
+        let empty = now + FRAME * 24;
+        rest.handle_empty(empty, FRAME);
+        assert!(rest.poll(empty, 8, FRAME).is_some());
+    }
+
+    #[test]
+    fn a_bus_that_is_gone_takes_what_was_with_it_along() {
+        let now = Instant::now();
+        let mut rest = Rest::default();
+        for _ in 0..100 {
+            rest.handle_sent(now, FRAME);
+        }
+        rest.handle_down();
+        rest.handle_sent(now, FRAME);
+        rest.handle_empty(now + FRAME, FRAME);
+        assert!(rest.poll(now + FRAME, 8, FRAME).is_some());
     }
 }

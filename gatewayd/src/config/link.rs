@@ -42,7 +42,7 @@ impl fmt::Display for LinkUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkUrlError {
     /// Not a CAN bus either.
-    #[error("{0}; a DoIP entity is `doip://HOST:PORT` or `doips://HOST:PORT`")]
+    #[error("{0}; a DoIP entity is `doip://HOST:PORT`, `doips://HOST:PORT` or `doip://BROADCAST?eid=EID`")]
     Can(#[from] BusUrlError),
     /// Meant to be a DoIP entity.
     #[error(transparent)]

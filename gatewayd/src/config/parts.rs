@@ -284,8 +284,8 @@ pub struct PolicyPart {
 pub struct BusPart {
     /// What `[[ecu]]` entries call it.
     pub name: String,
-    /// `can:IFNAME`, `virtual:/path/to/socket` or `udp:GROUP:PORT`; or a DoIP entity, `doip://HOST:PORT` or
-    /// `doips://HOST:PORT`.
+    /// `can:IFNAME`, `virtual:/path/to/socket` or `udp:GROUP:PORT`; or a DoIP entity, `doip://HOST:PORT`,
+    /// `doips://HOST:PORT`, or to be found: `doip://BROADCAST?eid=EID` or `?vin=VIN`.
     pub url: String,
     /// Nominal bit rate in bit/s, as the link is set up. Not with DoIP.
     #[serde(default)]

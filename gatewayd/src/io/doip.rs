@@ -1,5 +1,7 @@
 //! One thread per DoIP entity: its TCP connection, with or without TLS, and the timers of the ECUs behind it.
 
+mod search;
+
 use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin as Pinned;
@@ -11,7 +13,7 @@ use canfd::doip::DoipUrl;
 use crypto_offload::tls::tunnel;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::mpsc;
 
 use super::tls::ClientTls;
@@ -203,17 +205,25 @@ impl DoipLoop {
 
 async fn open(way: Arc<Way>) -> Result<Stream, String> {
     let (host, port) = (way.url.host.as_str(), way.url.port);
+    if let Some(query) = way.url.search {
+        let entity = search::find(host, port, query).await?;
+        return Ok(Box::pin(connect((entity.ip(), port)).await?));
+    }
     if let Some(tls) = &way.tls {
         let server = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         return Ok(Box::pin(tunnel::connect(tls.suites, &tls.attempts, &server, host, port).await?));
     }
+    Ok(Box::pin(connect((host, port)).await?))
+}
+
+async fn connect(address: impl ToSocketAddrs) -> Result<TcpStream, String> {
     let attempt = async {
-        let stream = TcpStream::connect((host, port)).await?;
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok::<_, io::Error>(stream)
     };
     match tokio::time::timeout(CONNECT, attempt).await {
-        Ok(Ok(stream)) => Ok(Box::pin(stream)),
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer in {CONNECT:?}")),
     }

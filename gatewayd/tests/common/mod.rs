@@ -1,5 +1,7 @@
 //! The real daemon as a process, for the tests that run it.
 
+pub(crate) mod scene;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! The thread of an ECU on Ethernet, with its sockets.
 
+use super::super::thread::{NodeThread, ask};
 use super::super::{NodeError, SimEcu};
 use super::port::DoipPort;
 use canfd::doip::server::{ServerConfig, SocketId};
@@ -8,7 +9,6 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -29,7 +29,7 @@ pub struct DoipNodeConfig {
     pub server: ServerConfig,
     /// TCP without TLS.
     pub listen: SocketAddr,
-    /// UDP, for discovery.
+    /// UDP, for discovery. Port 0 is that of `listen`, as a tester that searches takes them for one.
     pub discovery: Option<SocketAddr>,
     /// TCP with TLS.
     pub tls: Option<DoipTls>,
@@ -67,7 +67,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 #[derive(Debug)]
 pub struct DoipNode {
     commands: Option<mpsc::Sender<Command>>,
-    thread: Option<JoinHandle<Result<(), NodeError>>>,
+    thread: NodeThread,
     addresses: DoipAddresses,
 }
 
@@ -78,7 +78,9 @@ impl DoipNode {
     /// The system's, above all for a port that is taken.
     pub fn start(name: &str, ecu: SimEcu, config: DoipNodeConfig) -> Result<Self, NodeError> {
         let tcp = listen(config.listen)?;
-        let udp = config.discovery.map(bind).transpose()?;
+        let port = tcp.local_addr()?.port();
+        let same = |it: SocketAddr| SocketAddr::new(it.ip(), if it.port() == 0 { port } else { it.port() });
+        let udp = config.discovery.map(same).map(bind).transpose()?;
         let tls = config.tls.as_ref().map(|it| listen(it.listen)).transpose()?;
         let addresses = DoipAddresses {
             tcp: tcp.local_addr()?,
@@ -89,7 +91,7 @@ impl DoipNode {
         let (commands, inbox) = mpsc::channel(INBOX);
         let port = DoipPort::new(ecu, config.server, config.boot_time);
         let acceptor = config.tls.map(|it| TlsAcceptor::from(it.config));
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = NodeThread::spawn(name, move || {
             runtime.block_on(async {
                 let sockets = Sockets {
                     tcp: TcpListener::from_std(tcp)?,
@@ -99,7 +101,7 @@ impl DoipNode {
                 Runner::new(port, acceptor).run(sockets, inbox).await
             })
         })?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), addresses })
+        Ok(Self { commands: Some(commands), thread, addresses })
     }
 
     /// Where it listens.
@@ -126,19 +128,13 @@ impl DoipNode {
         &self,
         question: impl FnOnce(&mut DoipPort) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
-        let (answer, answered) = std::sync::mpsc::sync_channel(1);
-        let command: Command = Box::new(move |port| {
-            // Nobody waits for the answer if the asker is gone.
-            let _ = answer.send(question(port));
-        });
         let commands = self.commands.as_ref().ok_or(NodeError::Stopped)?;
-        commands.blocking_send(command).map_err(|_| NodeError::Stopped)?;
-        answered.recv().map_err(|_| NodeError::Stopped)
+        ask(question, |command| commands.blocking_send(command).map_err(|_| NodeError::Stopped))
     }
 
     /// Whether the thread has ended; [`Self::stop`] says why.
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread.has_ended()
     }
 
     /// Cuts the power and says how the thread ended.
@@ -151,7 +147,7 @@ impl DoipNode {
 
     fn join(&mut self) -> Result<(), NodeError> {
         self.commands = None;
-        self.thread.take().map_or(Ok(()), |it| it.join().unwrap_or(Err(NodeError::Panicked)))
+        self.thread.join()
     }
 }
 
