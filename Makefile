@@ -46,7 +46,8 @@ test-report: ## Report pages in headless Chromium: tabs, search, zoom, compariso
 	@scripts/test-report
 
 test-profiler: ## Known causes and a real-time task through the machine's own profiler; wants a quiet machine
-	$(CARGO) test --locked -p gatewayd --test capture -- --ignored --nocapture --test-threads 1
+	@scripts/setup bpf
+	$(CARGO) test --locked -p gatewayd --features bpf --test capture -- --ignored --nocapture --test-threads 1
 
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
@@ -87,8 +88,9 @@ bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_timing
 
-bench-profiler: ## Profiler: own cost and memory under a busy machine, heap sampler
-	@$(CARGO) run --quiet --release --locked -p gatewayd --example profiler_cost
+bench-profiler: ## Profiler: own cost and memory under a busy machine by each back end, heap sampler
+	@scripts/setup bpf
+	@$(CARGO) run --quiet --release --locked -p gatewayd --features bpf --example profiler_cost
 
 bench-telemetry: ## Telemetry: bytes per sample
 	@$(CARGO) run --quiet --release --locked -p telemetry --example size

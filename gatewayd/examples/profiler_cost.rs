@@ -1,8 +1,9 @@
 //! What measuring the whole machine costs, by the kernel's accounts: own CPU time of the thread that measures, CPU time that
-//! the events take from those measured, and resident memory. The load is another process: two threads that hand a byte
-//! back and forth as fast as they can, one that computes. The heap sampler is measured by itself.
+//! the events take from those measured, and resident memory, with each back end of the machine. The load is another
+//! process: two threads that hand a byte back and forth, as fast as they can or 50,000 times a second, and one that
+//! computes. The heap sampler is measured by itself.
 //!
-//! `make bench-profiler`
+//! `make bench-profiler`; `profiler_cost measure bpf 50000` measures one of them.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -18,18 +19,38 @@ use std::time::{Duration, Instant};
 use gatewayd::heap::Sampled;
 use gatewayd::profiler::config::{BackendChoice, Config};
 use gatewayd::profiler::sampler::Sampler;
+use gatewayd::profiler::state::ProfilerState;
 
 /// Rounds of measuring and of not measuring in turn, so that a change of the machine's other load hits both alike.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(10);
+/// Switches per second of the load; 0 for as many as there can be.
+const PACES: [u32; 2] = [50_000, 0];
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("load") {
-        load();
-        return;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["load", pace] => load(pace.parse().unwrap()),
+        ["measure", backend, pace] => measure(backend, pace.parse().unwrap()),
+        _ => {
+            for pace in PACES {
+                for backend in ["machine", "bpf"] {
+                    // A process of its own each, so that one's memory is not counted for the other.
+                    let pace = pace.to_string();
+                    let program = std::env::current_exe().unwrap();
+                    let status = Command::new(program).args(["measure", backend, &pace]).status().unwrap();
+                    assert!(status.success(), "measuring ended with {status}");
+                }
+            }
+            heap();
+        }
     }
+}
+
+fn measure(name: &str, pace: u32) {
+    let backend = if name == "bpf" { BackendChoice::Bpf } else { BackendChoice::Machine };
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg("load")
+        .args(["load", &pace.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -43,12 +64,13 @@ fn main() {
         (switches.parse::<f64>().unwrap(), ns.parse::<f64>().unwrap())
     };
     let (mut with, mut without) = (Sum::default(), Sum::default());
-    let (mut own, mut events, mut resident) = (Duration::ZERO, 0.0, 0);
+    let (mut own, mut accounted) = (Duration::ZERO, 0.0);
+    let mut last = ProfilerState::default();
     for _ in 0..ROUNDS {
         let (before, start) = (look(), Instant::now());
         std::thread::sleep(ROUND);
         without.add(before, look(), start);
-        let config = Config { backend: BackendChoice::Machine, ..Config::default() };
+        let config = Config { backend, ..Config::default() };
         let mut sampler = match Sampler::new(std::process::id(), &config, 1, Instant::now()) {
             Ok(sampler) => sampler,
             Err(error) => {
@@ -63,15 +85,14 @@ fn main() {
             while sampler.handle_timeout(Instant::now()).unwrap().is_none() {
                 std::thread::sleep(sampler.poll_timeout().saturating_duration_since(Instant::now()));
             }
-            let state = sampler.state();
+            last = sampler.state().clone();
             if number == 0 {
-                println!("  first window: {:.3} % of one CPU", state.cost_ppm as f64 / 10_000.0);
+                println!("  first window: {:.3} % of one CPU", last.cost_ppm as f64 / 10_000.0);
                 (before, start, cpu) = (look(), Instant::now(), thread_cpu_time());
             }
-            events = state.events_per_second as f64;
-            resident = state.resident_bytes;
         }
         own += thread_cpu_time() - cpu;
+        accounted += last.cost_ppm as f64 / 10_000.0;
         with.add(before, look(), start);
     }
     end(&mut child);
@@ -79,20 +100,36 @@ fn main() {
     let taken =
         (per_switch(&with) - per_switch(&without)).max(0.0) * with.switches / (with.seconds * 1e9) * 100.0;
     let own = own.as_secs_f64() / with.seconds * 100.0;
+    let pace = if pace == 0 { "flat_out".to_owned() } else { format!("{}k", pace / 1_000) };
     println!(
-        "  load: {:.0} switches/s without, {:.0} with; {events:.0} events/s allowed at the end",
+        "  {name}, {pace}: {:.0} switches/s without, {:.0} with; {} events/s allowed at the end",
         without.switches / without.seconds,
-        with.switches / with.seconds
+        with.switches / with.seconds,
+        last.events_per_second,
     );
     println!(
-        "  a switch costs the load {:.0} ns without, {:.0} ns with",
+        "  a switch costs the load {:.0} ns without, {:.0} ns with: {taken:.3} % of one CPU",
         per_switch(&without),
         per_switch(&with)
     );
-    figure("profiler_own_cpu", own, "%", "<=", 0.5);
-    figure("profiler_own_cpu_and_taken_from_others", own + taken, "%", "<=", 0.5);
-    figure("profiler_resident", resident as f64 / f64::from(1 << 20), "MiB", "<=", 8.0);
-    heap();
+    for dimension in &last.dimensions {
+        println!(
+            "  {:<10} {}, looked at {:.1} % of the time",
+            dimension.name,
+            dimension.state,
+            dimension.share_ppm as f64 / 10_000.0
+        );
+    }
+    println!(
+        "  last window: {} samples, {} lost, {} without a stack",
+        last.samples, last.lost, last.stackless
+    );
+    let figure =
+        |what: &str, value, unit, goal| figure(&format!("{what}_{name}_{pace}"), value, unit, "<=", goal);
+    figure("profiler_own_cpu", own, "%", 0.5);
+    figure("profiler_cost_as_accounted", accounted / ROUNDS as f64, "%", 0.5);
+    figure("profiler_own_cpu_and_taken_from_others", own + taken, "%", 0.5);
+    figure("profiler_resident", last.resident_bytes as f64 / f64::from(1 << 20), "MiB", 8.0);
 }
 
 fn end(child: &mut Child) {
@@ -154,8 +191,8 @@ fn thread_cpu_time() -> Duration {
     Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
-/// The load: answers each line with the switches of the two threads so far and their CPU time in nanoseconds.
-fn load() {
+/// The load at `pace` switches a second: answers each line with the switches of the two threads so far and their CPU time in nanoseconds.
+fn load(pace: u32) {
     let (here, there) = UnixStream::pair().unwrap();
     let threads: Vec<String> = [(here, true), (there, false)]
         .into_iter()
@@ -168,7 +205,16 @@ fn load() {
                 if first {
                     stream.write_all(&byte).unwrap();
                 }
-                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+                let (start, mut turns) = (Instant::now(), 0_u32);
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {
+                    turns += 1;
+                    // Each turn is a switch of both threads. In portions of a millisecond; what was missed is not made up.
+                    if first && pace > 0 && turns >= pace / 2_000 {
+                        turns = 0;
+                        let into = start.elapsed().subsec_nanos() % 1_000_000;
+                        std::thread::sleep(Duration::from_nanos(u64::from(1_000_000 - into)));
+                    }
+                }
             });
             receiver.recv().unwrap()
         })

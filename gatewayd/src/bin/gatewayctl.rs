@@ -283,8 +283,15 @@ fn telemetry(status: &Status) -> String {
         it.resident_bytes / 1_024
     );
     text += &format!(
-        "last window: {} samples, {} lost, {} B; {} B/s allowed, {} windows waiting, {} blocks dropped\n",
-        it.samples, it.lost, it.block_bytes, it.bytes_per_second, it.waiting_windows, it.dropped_blocks
+        "last window: {} samples, {} lost, {} without a stack, {} B; {} B/s allowed, {} windows waiting, {} blocks \
+         dropped\n",
+        it.samples,
+        it.lost,
+        it.stackless,
+        it.block_bytes,
+        it.bytes_per_second,
+        it.waiting_windows,
+        it.dropped_blocks
     );
     text += &format!("heap of the daemon: {} KiB taken since its start\n", status.heap_taken_bytes / 1_024);
     text + &links

@@ -1,4 +1,4 @@
-//! What the two ways of sampling have in common, and the choice between them.
+//! What the ways of sampling have in common, and the choice between them.
 
 use std::fmt;
 use std::io;
@@ -16,6 +16,8 @@ use super::state::DimensionState;
 /// Which way of sampling is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
+    /// Programs in the kernel that add up events, and a timer on each CPU: the whole machine, in all dimensions.
+    Bpf,
     /// Perf events on each CPU: the whole machine, in all dimensions.
     Machine,
     /// Perf events on one process: call stacks, taken by the kernel after so much CPU time of a thread.
@@ -27,6 +29,7 @@ pub enum Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Bpf => "bpf",
             Self::Machine => "machine",
             Self::Perf => "perf",
             Self::Procfs => "procfs",
@@ -57,6 +60,12 @@ pub enum CaptureError {
     Machine {
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The configuration asks for programs in the kernel, and there can be none.
+    #[error("no programs in the kernel: {reason}; backend = \"auto\" does without")]
+    Programs {
+        /// What the kernel, or the build, said.
+        reason: String,
     },
     /// The process' threads cannot be read.
     #[error("threads of process {pid}: {source}")]
@@ -89,6 +98,11 @@ pub trait Capture: fmt::Debug {
     /// CPU time that sampling took from others since the last call: what the caller's own clock does not show.
     fn take_hidden_cost(&mut self) -> Duration;
 
+    /// Measurements since the last call whose stack could not be had.
+    fn take_stackless(&mut self) -> u64 {
+        0
+    }
+
     /// Each dimension, and the share of time in which it was looked at since the last call.
     fn dimensions(&mut self) -> Vec<DimensionState> {
         vec![DimensionState { name: "cpu".to_owned(), state: "on".to_owned(), share_ppm: 1_000_000 }]
@@ -104,20 +118,24 @@ pub struct Opened {
     pub reason: String,
 }
 
-/// Chooses a way of sampling: the machine, else process `pid`, else its accounts. Says in the log which one and why.
+/// Chooses a way of sampling: the machine by programs or by events, else process `pid`, else its accounts. Says in the log which one and why.
 ///
 /// # Errors
 /// [`CaptureError`] when the process is gone, or the kernel refuses what `config` insists on.
 pub fn open(pid: u32, config: &Config, seed: u64, rate: &mut RateLaw) -> Result<Opened, CaptureError> {
     let choice = config.backend;
     let mut reason = String::new();
-    if matches!(choice, BackendChoice::Auto | BackendChoice::Machine) {
-        match open_machine(config, seed, rate) {
+    for (backend, wanted) in [(Backend::Bpf, BackendChoice::Bpf), (Backend::Machine, BackendChoice::Machine)]
+    {
+        if choice != BackendChoice::Auto && choice != wanted {
+            continue;
+        }
+        match open_machine(config, backend == Backend::Bpf, seed, rate) {
             Ok(capture) => {
-                info!(backend = %Backend::Machine, "sampling the whole machine");
+                info!(%backend, reason, "sampling the whole machine");
                 return Ok(Opened { capture, reason });
             }
-            Err(error) if choice == BackendChoice::Machine => return Err(error),
+            Err(error) if choice == wanted => return Err(error),
             Err(error) => reason = error.to_string(),
         }
     }
@@ -147,17 +165,23 @@ pub fn open(pid: u32, config: &Config, seed: u64, rate: &mut RateLaw) -> Result<
 ))]
 fn open_machine(
     config: &Config,
+    by_programs: bool,
     seed: u64,
     rate: &mut RateLaw,
 ) -> Result<Box<dyn Capture + Send>, CaptureError> {
-    Ok(Box::new(super::machine::MachineCapture::open(config, seed, rate)?))
+    Ok(Box::new(super::machine::MachineCapture::open(config, by_programs, seed, rate)?))
 }
 
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
 )))]
-fn open_machine(_: &Config, _: u64, _: &mut RateLaw) -> Result<Box<dyn Capture + Send>, CaptureError> {
+fn open_machine(
+    _: &Config,
+    _: bool,
+    _: u64,
+    _: &mut RateLaw,
+) -> Result<Box<dyn Capture + Send>, CaptureError> {
     Err(CaptureError::Machine { source: io::Error::from(io::ErrorKind::Unsupported) })
 }
 

@@ -34,7 +34,7 @@ pub struct Config {
     /// Share of one CPU that profiling may cost, `0.01%` to `10%`. Defaults to `0.5%`.
     #[serde(deserialize_with = "budget")]
     pub budget: f64,
-    /// What is measured beside CPU time, by the machine's back end only. Defaults to all.
+    /// What is measured beside CPU time, by the machine's back ends only. Defaults to all.
     pub dimensions: Vec<Dimension>,
     /// Buffer of each CPU, `32KiB` to `4MiB`, rounded up to a power of two of pages. Defaults to `256KiB`.
     #[serde(deserialize_with = "ring")]
@@ -66,6 +66,8 @@ pub enum BackendChoice {
     /// The first of the following that the kernel allows.
     #[default]
     Auto,
+    /// Programs in the kernel beside a timer on each CPU: the whole machine, in all dimensions, at the least cost.
+    Bpf,
     /// Perf events on each CPU: the whole machine, in all dimensions.
     Machine,
     /// Perf events on the daemon's threads: CPU time only.

@@ -163,6 +163,21 @@ impl PerfEvent {
         })
     }
 
+    /// Lets `program`, for tracepoints, run whenever this event's tracepoint is passed, on any CPU, as long as the event
+    /// exists.
+    #[cfg(feature = "bpf")]
+    pub(super) fn set_program(&self, program: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+        // SAFETY: both descriptors are alive during the call, the first a perf event's; PERF_EVENT_IOC_SET_BPF takes the
+        // second as a plain number, and keeps a reference of its own to what it stands for.
+        answer(unsafe {
+            libc::ioctl(
+                self.file.as_raw_fd(),
+                libc::Ioctl::from(bindings::SET_BPF),
+                libc::c_ulong::try_from(program.as_raw_fd()).unwrap_or(libc::c_ulong::MAX),
+            )
+        })
+    }
+
     /// Lets the event happen `times` more often than it was allowed to so far, then the kernel stops it by itself.
     pub(super) fn allow(&self, times: u32) -> io::Result<()> {
         if times == 0 {

@@ -92,7 +92,7 @@ impl Raw<'_> {
 /// From here up an entry of a call chain is a mark, not an address (`PERF_CONTEXT_MAX`).
 pub(super) const FIRST_MARK: u64 = u64::MAX - 4094;
 /// The mark before the addresses in the program (`PERF_CONTEXT_USER`).
-const USER_MARK: u64 = u64::MAX - 511;
+pub(super) const USER_MARK: u64 = u64::MAX - 511;
 
 /// Splits a call chain into its addresses in the kernel and those in the program. Other marks are left in.
 pub(super) fn split(callchain: &[u64]) -> (&[u64], &[u64]) {

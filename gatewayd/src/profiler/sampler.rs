@@ -142,6 +142,7 @@ impl Sampler {
             cost_ppm: share(cost.as_secs_f64() / seconds),
             budget_ppm: share(self.rate.budget()),
             resident_bytes: resident_bytes(),
+            stackless: self.opened.capture.take_stackless(),
             ..ProfilerState::default()
         }
     }

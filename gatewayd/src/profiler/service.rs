@@ -228,8 +228,14 @@ impl Service {
         let seed = getrandom::u64().map_err(ServiceError::Random)?;
         match Sampler::new(pid, &self.config, seed, now) {
             Ok(sampler) => self.sampler = Some((pid, sampler)),
-            Err(error @ (CaptureError::Perf { .. } | CaptureError::Machine { .. }))
-                if matches!(self.config.backend, BackendChoice::Perf | BackendChoice::Machine) =>
+            Err(
+                error @ (CaptureError::Perf { .. }
+                | CaptureError::Machine { .. }
+                | CaptureError::Programs { .. }),
+            ) if matches!(
+                self.config.backend,
+                BackendChoice::Perf | BackendChoice::Machine | BackendChoice::Bpf
+            ) =>
             {
                 return Err(ServiceError::Refused(error));
             }

@@ -8,7 +8,7 @@ pub const OFF: &str = "off: not in profile.dimensions";
 /// The service at a glance, once per window. Fields are only ever added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProfilerState {
-    /// `machine`, `perf` or `procfs`.
+    /// `bpf`, `machine`, `perf` or `procfs`.
     pub backend: String,
     /// Why it is not a better one; empty when it is the best.
     #[serde(default)]
@@ -33,6 +33,9 @@ pub struct ProfilerState {
     pub samples: u64,
     /// Samples and events lost in the last window.
     pub lost: u64,
+    /// Measurements of the last window whose stack the kernel could not give: told without one.
+    #[serde(default)]
+    pub stackless: u64,
     /// Bytes of the last window's block.
     pub block_bytes: u64,
     /// Blocks dropped since the start because the daemon did not take them.

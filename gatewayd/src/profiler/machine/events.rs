@@ -48,6 +48,17 @@ impl Group {
         }
     }
 
+    /// Its place among all.
+    #[cfg(feature = "bpf")]
+    pub(super) fn index(self) -> usize {
+        match self {
+            Self::Blocking => 0,
+            Self::Locks => 1,
+            Self::Memory => 2,
+            Self::BlockIo => 3,
+        }
+    }
+
     /// Its share of the events that may be taken.
     pub(super) fn share(self) -> f64 {
         match self {

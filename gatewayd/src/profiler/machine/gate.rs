@@ -12,7 +12,7 @@ use super::super::poisson::SplitMix64;
 const SAVED_SECONDS: f64 = 5.0;
 /// Fewest tokens worth a stretch.
 const FEWEST: f64 = 64.0;
-/// Nanoseconds of open gate after which measurements are handed on.
+/// Nanoseconds of open gate after which measurements are handed on, unless another time is wanted.
 const TELL_AFTER: u64 = 1_000_000_000;
 /// Tokens at the start: a first look at once.
 const FIRST: f64 = 1_000.0;
@@ -29,6 +29,7 @@ pub(super) struct Gate {
     opens_at: f64,
     /// Until when measurements have been handed on.
     told_ns: u64,
+    tell_after_ns: u64,
 }
 
 /// What to do with the events of a group.
@@ -73,7 +74,19 @@ impl Stretch {
 impl Gate {
     /// A closed gate that opens at the first tick.
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { tokens: FIRST, at_ns: now_ns, open_since_ns: None, opens_at: FEWEST, told_ns: now_ns }
+        Self {
+            tokens: FIRST,
+            at_ns: now_ns,
+            open_since_ns: None,
+            opens_at: FEWEST,
+            told_ns: now_ns,
+            tell_after_ns: TELL_AFTER,
+        }
+    }
+
+    /// The same, with another time after which measurements are handed on while it stays open.
+    pub(super) fn telling_after(self, span: std::time::Duration) -> Self {
+        Self { tell_after_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX), ..self }
     }
 
     /// Takes what came since the last tick: `taken` events, the moment at which the kernel stopped one by itself, and the
@@ -99,7 +112,7 @@ impl Gate {
         };
         let closing = stopped_ns.is_some() || self.tokens <= 0.0;
         // What was measured in the first moments after a pause was short, and must not stand for the pause alone.
-        if !closing && now_ns.saturating_sub(self.told_ns.max(open_since_ns)) < TELL_AFTER {
+        if !closing && now_ns.saturating_sub(self.told_ns.max(open_since_ns)) < self.tell_after_ns {
             return (Command::Stay, None);
         }
         let end_ns = stopped_ns.unwrap_or(now_ns).clamp(open_since_ns, now_ns);
@@ -111,6 +124,12 @@ impl Gate {
         self.open_since_ns = None;
         self.opens_at = most * (0.5 + random.share() / 2.0);
         (Command::Close, Some(stretch))
+    }
+
+    /// Events are taken only since then: opening took a while.
+    #[cfg(feature = "bpf")]
+    pub(super) fn handle_opened(&mut self, now_ns: u64) {
+        self.open_since_ns = self.open_since_ns.map(|since| since.max(now_ns));
     }
 
     /// Events that may still be taken before the gate closes.
@@ -195,6 +214,18 @@ mod tests {
                 / 10.0;
             assert!((0.8..=1.2).contains(&mean), "{offered} events, {span_ns} ns: {mean}");
         }
+    }
+
+    #[cfg(feature = "bpf")]
+    #[test]
+    fn a_gate_that_took_a_while_to_open_counts_from_then() {
+        let (mut gate, mut random) = (Gate::new(0), SplitMix64(1));
+        assert_eq!(gate.handle_tick(0, 0.0, None, 100.0, &mut random).0, Command::Open);
+        gate.handle_opened(SECOND / 5);
+        let (_, stretch) = gate.handle_tick(2 * SECOND, 0.0, None, 100.0, &mut random);
+        let stretch = stretch.unwrap();
+        assert_eq!(stretch.cover(), (SECOND / 5 * 9, 2 * SECOND));
+        assert_eq!(stretch.estimate(900, 0), 1_000);
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn tell(waiting: Option<Waiting>, ns: u64, out: &mut Vec<Measured>) {
 }
 
 /// `LCB_F_*`: 1 spin, 2 read, 4 write, 8 real-time, 16 per CPU, 32 mutex.
-fn kind(flags: u64) -> &'static str {
+pub(super) fn kind(flags: u64) -> &'static str {
     match flags {
         it if it & 32 != 0 => "[mutex]",
         it if it & 2 != 0 => "[rwlock read]",

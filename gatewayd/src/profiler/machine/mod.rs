@@ -1,5 +1,5 @@
-//! The whole machine by perf events, without BPF: on each CPU a timer that samples whatever runs there, and tracepoints for
-//! what the timer cannot see, all into one ring per CPU.
+//! The whole machine: on each CPU a timer that samples whatever runs there into a ring, and tracepoints for what the timer
+//! cannot see. These come as perf events through the same ring, or are added up in the kernel by programs ([`bpf`]).
 //!
 //! * The timer ticks at the real-time interval while real-time threads are about, else at that of normal threads. Samples
 //!   of normal threads that come too often are left out at random, and those kept count for the others.
@@ -9,6 +9,11 @@
 
 mod blocking;
 mod blockio;
+#[cfg(feature = "bpf")]
+mod bpf;
+#[cfg(not(feature = "bpf"))]
+#[path = "no_bpf.rs"]
+mod bpf;
 mod clock;
 mod events;
 mod gate;
@@ -24,7 +29,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use telemetry::limits::MAX_WINDOW_FRAMES;
-use telemetry::{Frame, ThreadInfo, WindowBuilder};
+use telemetry::{Frame, IoHistogram, ThreadInfo, WindowBuilder};
 use tracing::{debug, info};
 
 use super::capture::{Backend, Capture, CaptureError, since_start};
@@ -34,9 +39,10 @@ use super::poisson::SplitMix64;
 use super::rate::RateLaw;
 use super::record::{Record, parse};
 use super::state::{DimensionState, OFF};
+use bpf::Programs;
 use clock::Clock;
 use events::{Event, Group, Probe};
-use gate::{Command, Gate};
+use gate::{Command, Gate, Stretch};
 use measured::{Detail, Measured, Place};
 use pairing::Pairing;
 use tasks::Tasks;
@@ -52,6 +58,8 @@ const EVENT_COST: Duration = Duration::from_nanos(1_500);
 const SAMPLE_COST: Duration = Duration::from_micros(4);
 /// Most measurements that wait for their gate to close.
 const MAX_PENDING: usize = 8_192;
+/// Ring of each CPU for the timer's samples alone: half a second of the deepest stacks at the real-time rate fits.
+const TIMER_RING: usize = 64 << 10;
 /// Most CPUs that are watched.
 const MAX_CPUS: usize = 256;
 
@@ -64,6 +72,10 @@ pub(super) struct MachineCapture {
     probes: Vec<Probe>,
     groups: Vec<Gated>,
     missing: Vec<(Group, String)>,
+    /// What measures in place of the probes.
+    programs: Option<Programs>,
+    /// Dimensions that the configuration asks for.
+    wanted: Vec<Group>,
     pairing: Pairing,
     tasks: Tasks,
     random: SplitMix64,
@@ -93,42 +105,70 @@ struct Gated {
 }
 
 impl MachineCapture {
-    /// Opens the timer on each CPU and the tracepoints of the configured dimensions. The first refusal of a timer decides;
-    /// a tracepoint that is refused is left out, and said.
-    pub(super) fn open(config: &Config, seed: u64, rate: &mut RateLaw) -> Result<Self, CaptureError> {
+    /// Opens the timer on each CPU and the tracepoints of the configured dimensions, these by programs or as perf events. The
+    /// first refusal of a timer decides; a tracepoint that is refused is left out, and said.
+    pub(super) fn open(
+        config: &Config,
+        by_programs: bool,
+        seed: u64,
+        rate: &mut RateLaw,
+    ) -> Result<Self, CaptureError> {
         let refused = |source| CaptureError::Machine { source };
         let (mut cpus, mut ids) = (Vec::new(), HashMap::new());
-        for cpu in online().map_err(refused)? {
-            let clock = Clock::open(cpu, rate).map_err(refused)?;
-            let ring = Ring::map(clock.event(), config.ring).map_err(refused)?;
-            cpus.push(OnCpu { clock, ring });
-        }
+        let numbers = online().map_err(refused)?;
         let wanted: Vec<Group> =
             Group::ALL.into_iter().filter(|it| config.dimensions.contains(&it.dimension())).collect();
-        let leaders: Vec<_> = cpus.iter().map(|it| (it.clock.cpu(), it.clock.event())).collect();
-        let (probes, missing) = events::open(&wanted, &leaders, &mut ids);
+        let mut loaded = None;
+        if by_programs && !wanted.is_empty() {
+            let outcome = Programs::open(&wanted, &numbers, seed);
+            loaded = Some(outcome.map_err(|reason| CaptureError::Programs { reason })?);
+        }
+        // Only the timer's samples go through the ring where programs do the rest.
+        let ring_len = if by_programs { config.ring.min(TIMER_RING) } else { config.ring };
+        for cpu in numbers {
+            let clock = Clock::open(cpu, rate).map_err(refused)?;
+            let ring = Ring::map(clock.event(), ring_len).map_err(refused)?;
+            cpus.push(OnCpu { clock, ring });
+        }
+        let (programs, probes, missing) = match loaded {
+            Some((programs, missing)) => (Some(programs), Vec::new(), missing),
+            None => {
+                let leaders: Vec<_> = cpus.iter().map(|it| (it.clock.cpu(), it.clock.event())).collect();
+                let (probes, missing) = events::open(&wanted, &leaders, &mut ids);
+                (None, probes, missing)
+            }
+        };
         for (group, reason) in &missing {
             info!(dimension = group.name(), reason, "not measured");
         }
         let now_ns = monotonic_ns();
-        let groups = Group::ALL
+        // Sums are complete at any time, and reading them costs; events are many, and wait in this process.
+        let longest = Duration::from_secs(if by_programs { 5 } else { 1 });
+        let tell_after = (config.window / 2).min(longest);
+        let measured = |group: &Group| match &programs {
+            Some(programs) => programs.groups().contains(group),
+            None => probes.iter().any(|it| it.group == *group),
+        };
+        let groups: Vec<Gated> = Group::ALL
             .into_iter()
-            .filter(|group| probes.iter().any(|it| it.group == *group))
+            .filter(measured)
             .map(|group| Gated {
                 group,
-                gate: Gate::new(now_ns),
+                gate: Gate::new(now_ns).telling_after(tell_after),
                 pending: Vec::new(),
                 taken: (0, None),
                 cover: (0, 0),
             })
             .collect();
-        rate.handle_events(!probes.is_empty());
+        rate.handle_events(!groups.is_empty());
         Ok(Self {
             cpus,
             ids,
             probes,
             groups,
             missing,
+            programs,
+            wanted,
             pairing: Pairing::default(),
             tasks: Tasks::new(),
             random: SplitMix64(seed),
@@ -240,21 +280,65 @@ impl MachineCapture {
             let Some(stretch) = stretch else { continue };
             let (open, all) = stretch.cover();
             gated.cover = (gated.cover.0 + open, gated.cover.1 + all);
-            for measured in std::mem::take(&mut gated.pending) {
-                // Half of a window is the timer's: where time goes must not be lost for want of room.
-                if self.told.0 != window.start_unix_ms() {
-                    self.told = (window.start_unix_ms(), 0);
-                }
-                self.told.1 += measured.place.chain.len();
-                if self.told.1 > MAX_WINDOW_FRAMES / 2 {
-                    window.add_lost(1);
-                    continue;
-                }
-                let weight = stretch.estimate(measured.amount, measured.span_ns);
-                push(&measured, weight, now, at_ms, &mut self.tasks, &self.pairing, window, &mut self.frames);
-            }
+            let measured = std::mem::take(&mut gated.pending);
+            self.tell(stretch, &measured, now, at_ms, window);
         }
         busy
+    }
+
+    /// Hands on what was measured in a stretch, each for as much as it stands for.
+    fn tell(
+        &mut self,
+        stretch: Stretch,
+        measured: &[Measured],
+        now: Instant,
+        at_ms: u32,
+        window: &mut WindowBuilder,
+    ) {
+        for measured in measured {
+            // Half of a window is the timer's: where time goes must not be lost for want of room.
+            if self.told.0 != window.start_unix_ms() {
+                self.told = (window.start_unix_ms(), 0);
+            }
+            self.told.1 += measured.place.chain.len();
+            if self.told.1 > MAX_WINDOW_FRAMES / 2 {
+                window.add_lost(1);
+                continue;
+            }
+            let weight = stretch.estimate(measured.amount, measured.span_ns);
+            push(measured, weight, now, at_ms, &mut self.tasks, &self.pairing, window, &mut self.frames);
+        }
+    }
+
+    /// The same as the gates' turn where programs measure. True if much came, or will.
+    fn turn_programs(
+        &mut self,
+        now: Instant,
+        at_ms: u32,
+        rate: &RateLaw,
+        window: &mut WindowBuilder,
+    ) -> bool {
+        let Some(programs) = &mut self.programs else { return false };
+        let turn =
+            programs.turn(&mut self.groups, monotonic_ns(), rate.events_per_second(), &mut self.random);
+        if !turn.told.is_empty() {
+            let pairing = &self.pairing;
+            for histogram in programs.poll_histograms(|device| pairing.device_name(device)) {
+                push_io(histogram, window);
+            }
+        }
+        self.hidden_cost += turn.cost;
+        window.add_lost(turn.lost);
+        for (group, reason) in turn.refused {
+            if !self.missing.iter().any(|(known, _)| *known == group) {
+                info!(dimension = group.name(), reason, "not measured");
+                self.missing.push((group, reason));
+            }
+        }
+        for (stretch, measured) in &turn.told {
+            self.tell(*stretch, measured, now, at_ms, window);
+        }
+        turn.busy
     }
 
     fn pair(&mut self, events: Vec<Event>, window: &mut WindowBuilder) {
@@ -284,7 +368,7 @@ impl MachineCapture {
 
 impl Capture for MachineCapture {
     fn backend(&self) -> Backend {
-        Backend::Machine
+        if self.programs.is_some() { Backend::Bpf } else { Backend::Machine }
     }
 
     fn capture(
@@ -297,14 +381,16 @@ impl Capture for MachineCapture {
         let at_ms = since_start(window, unix_ms);
         self.tasks.begin();
         let events = self.drain(now, at_ms, rate, window);
-        self.count();
-        self.pair(events, window);
-        let busy = self.turn_gates(now, at_ms, rate, window);
+        let busy = if self.programs.is_some() {
+            self.turn_programs(now, at_ms, rate, window)
+        } else {
+            self.count();
+            self.pair(events, window);
+            self.turn_gates(now, at_ms, rate, window)
+        };
         window.add_lost(self.pairing.take_refused());
         for histogram in self.pairing.poll_histograms() {
-            if let Err(refused) = window.push_io(histogram) {
-                debug!(%refused, "histogram left out");
-            }
+            push_io(histogram, window);
         }
         for OnCpu { clock, .. } in &mut self.cpus {
             clock.redraw(now, rate);
@@ -316,6 +402,10 @@ impl Capture for MachineCapture {
         std::mem::take(&mut self.hidden_cost)
     }
 
+    fn take_stackless(&mut self) -> u64 {
+        self.programs.as_mut().map_or(0, Programs::take_stackless)
+    }
+
     fn dimensions(&mut self) -> Vec<DimensionState> {
         let mut states =
             vec![DimensionState { name: "cpu".into(), state: "on".into(), share_ppm: 1_000_000 }];
@@ -324,6 +414,8 @@ impl Capture for MachineCapture {
             let gated = self.groups.iter_mut().find(|it| it.group == group);
             let share_ppm = gated.as_ref().map_or(0, |it| it.cover.0 * 1_000_000 / it.cover.1.max(1));
             let state = match (gated, reason) {
+                // Measured for another one's sake.
+                _ if !self.wanted.contains(&group) => OFF.to_owned(),
                 (Some(gated), reason) => {
                     gated.cover = (0, 0);
                     reason.map_or_else(|| "on".to_owned(), |reason| format!("in part: {reason}"))
@@ -334,6 +426,12 @@ impl Capture for MachineCapture {
             states.push(DimensionState { name: group.name().into(), state, share_ppm });
         }
         states
+    }
+}
+
+fn push_io(histogram: IoHistogram, window: &mut WindowBuilder) {
+    if let Err(refused) = window.push_io(histogram) {
+        debug!(%refused, "histogram left out");
     }
 }
 

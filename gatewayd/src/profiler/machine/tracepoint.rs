@@ -31,6 +31,12 @@ impl Field {
         raw.number(self.offset, self.size)
     }
 
+    /// True if it lies there and is so long.
+    #[cfg(feature = "bpf")]
+    pub(super) fn is_at(self, offset: usize, size: usize) -> bool {
+        (self.offset, self.size) == (offset, size)
+    }
+
     /// Its first bytes.
     pub(super) fn bytes<const N: usize>(self, raw: Raw<'_>) -> Option<[u8; N]> {
         let mut bytes = [0; N];

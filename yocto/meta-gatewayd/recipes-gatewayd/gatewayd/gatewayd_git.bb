@@ -35,6 +35,8 @@ GATEWAYD_HWLOC = "${@bb.utils.contains('BBFILE_COLLECTIONS', 'openembedded-layer
 GATEWAYD_HWLOC:class-native = ""
 PACKAGECONFIG ??= "${GATEWAYD_HWLOC}"
 PACKAGECONFIG[hwloc] = ",,hwloc udev"
+# The profiler's programs in the kernel; clang-native is in newer cores and in meta-clang.
+PACKAGECONFIG[bpf] = ",,clang-native"
 
 # What is shipped: thin LTO, one codegen unit.
 BUILD_MODE = "--profile dist"
@@ -42,6 +44,7 @@ BUILD_DIR = "dist"
 # Only what runs on the vehicle: not the cloud side, not the simulators.
 CARGO_BUILD_FLAGS += "-p gatewayd --bins --no-default-features"
 CARGO_BUILD_FLAGS += "${@bb.utils.contains('PACKAGECONFIG', 'hwloc', '--features hwloc', '', d)}"
+CARGO_BUILD_FLAGS += "${@bb.utils.contains('PACKAGECONFIG', 'bpf', '--features bpf', '', d)}"
 # Stripping is left to the package step, which keeps what it strips in the -dbg package.
 export CARGO_PROFILE_DIST_STRIP = "none"
 export CARGO_PROFILE_DIST_DEBUG = "line-tables-only"
