@@ -13,6 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::time::Instant;
 
+/// Frames heard before timers and commands have their turn.
+const TURN: usize = 256;
 /// Answers that may wait for the link; the server has at most eight of its own.
 const MAX_WAITING: usize = 16;
 
@@ -315,8 +317,9 @@ struct Runner {
 impl Runner {
     fn run(mut self) -> Result<(), NodeError> {
         loop {
-            self.port.handle_timeout(Instant::now());
-            while let Some(received) = self.receive()? {
+            // First what has come: a thread that had no CPU for a while must not take its own absence for the sender's.
+            for _ in 0..TURN {
+                let Some(received) = self.receive()? else { break };
                 let now = Instant::now();
                 if received.own {
                     self.port.handle_transmitted(now, &received.frame);
@@ -325,6 +328,7 @@ impl Runner {
                 }
                 self.transmit(now)?;
             }
+            self.port.handle_timeout(Instant::now());
             self.transmit(Instant::now())?;
             self.bus.flush()?;
             self.wait()?;
