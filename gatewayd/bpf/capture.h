@@ -114,6 +114,8 @@ struct sum_key {
 struct sum {
 	u64 count;
 	u64 amount;
+	/* The thread's name, which may be gone when the sum is read. */
+	char comm[COMM];
 };
 MAP(sums, HASH, 4096, struct sum_key, struct sum);
 
@@ -129,6 +131,7 @@ struct pending {
 	u8 operation;
 	u8 to_medium;
 	u8 unused[6];
+	char comm[COMM];
 };
 MAP(requests, HASH, 1024, u64, struct pending);
 
@@ -140,7 +143,11 @@ struct latency_key {
 	u8 bucket;
 	u8 unused;
 };
-MAP(latencies, HASH, 2048, struct latency_key, struct sum);
+struct counted {
+	u64 count;
+	u64 ns;
+};
+MAP(latencies, HASH, 2048, struct latency_key, struct counted);
 
 /* The requests that were completed last, to be joined with the threads that they woke. */
 #define COMPLETIONS 16

@@ -112,7 +112,8 @@ INLINE u8 span(u64 ns)
 	return span;
 }
 
-INLINE void add(struct tally *tally, struct sum_key *key, u64 amount, u64 count)
+/* Adds to a sum; the thread is `comm`, or the one that runs. */
+INLINE void add(struct tally *tally, struct sum_key *key, u64 amount, u64 count, const char *comm)
 {
 	struct sum *sum = lookup(&sums, key);
 
@@ -121,6 +122,10 @@ INLINE void add(struct tally *tally, struct sum_key *key, u64 amount, u64 count)
 	if (!sum) {
 		struct sum zero = {};
 
+		if (comm)
+			__builtin_memcpy(zero.comm, comm, COMM);
+		else
+			current_comm(zero.comm, COMM);
 		update(&sums, key, &zero, NOEXIST);
 		sum = lookup(&sums, key);
 	}
@@ -151,10 +156,10 @@ INLINE void count_request(struct tally *tally, u32 device, u8 operation, u8 term
 	struct latency_key key = {
 		.device = device, .operation = operation, .term = term, .bucket = highest_bit(ns)
 	};
-	struct sum *sum = lookup(&latencies, &key);
+	struct counted *sum = lookup(&latencies, &key);
 
 	if (!sum) {
-		struct sum zero = {};
+		struct counted zero = {};
 
 		update(&latencies, &key, &zero, NOEXIST);
 		sum = lookup(&latencies, &key);
@@ -164,5 +169,5 @@ INLINE void count_request(struct tally *tally, u32 device, u8 operation, u8 term
 		return;
 	}
 	__sync_fetch_and_add(&sum->count, count);
-	__sync_fetch_and_add(&sum->amount, ns * count);
+	__sync_fetch_and_add(&sum->ns, ns * count);
 }

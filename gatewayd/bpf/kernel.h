@@ -24,6 +24,9 @@ typedef long long s64;
 		map_value *value;                                                                                              \
 	} name SEC(".maps")
 
+/* Longest name of a thread, with the zero at its end. */
+#define COMM 16
+
 enum { HASH = 1, ARRAY = 2, PERCPU_ARRAY = 6, LRU_HASH = 9 };
 
 /* Flags of an update: whatever is there, or only where nothing is. */
@@ -36,6 +39,7 @@ static long (*const forget)(void *map, const void *key) = (void *)3;
 static u64 (*const clock_ns)(void) = (void *)5;
 static u32 (*const random_u32)(void) = (void *)7;
 static u64 (*const current_pid_tgid)(void) = (void *)14;
+static long (*const current_comm)(void *buffer, u32 size) = (void *)16;
 static long (*const get_stack)(void *ctx, void *buffer, u32 size, u64 flags) = (void *)67;
 static long (*const task_pt_regs)(void *task) = (void *)175;
 

@@ -91,7 +91,7 @@ int on_contention_end(struct contention *ctx)
 				tally->stackless++;
 			/* Chosen with a chance that goes with its length, so each that is shorter counts the same. */
 			amount = waited > WHOLE_LOCK ? waited : WHOLE_LOCK;
-			add(tally, &key, amount, 1);
+			add(tally, &key, amount, 1, 0);
 		}
 	}
 	leave(scratch);

@@ -80,16 +80,16 @@ INLINE void tell_time_off(struct tally *tally, struct control *settings, struct 
 		tally->stackless++;
 	if (settings->tell & 1 << BLOCKED) {
 		key.dimension = BLOCKED;
-		add(tally, &key, asleep << shift, 1ULL << shift);
+		add(tally, &key, asleep << shift, 1ULL << shift, 0);
 	}
 	if (settings->tell & 1 << RUN_QUEUE) {
 		key.dimension = RUN_QUEUE;
-		add(tally, &key, (off - asleep) << shift, 1ULL << shift);
+		add(tally, &key, (off - asleep) << shift, 1ULL << shift, 0);
 	}
 	if (task->futex && settings->tell & 1 << LOCK) {
 		key.dimension = LOCK;
 		key.detail = KIND_FUTEX;
-		add(tally, &key, off << shift, 1ULL << shift);
+		add(tally, &key, off << shift, 1ULL << shift, 0);
 	}
 	if (task->why == UNINTERRUPTIBLE)
 		join_completion(tally, task->since + asleep, task->since + off, 1ULL << shift);

@@ -38,7 +38,7 @@ int on_pages(u64 *ctx)
 		key.stack = take_stack(ctx, scratch, settings->seed, TYPED);
 		if (!key.stack)
 			tally->stackless++;
-		add(tally, &key, marks * PAGES_EVERY, 1);
+		add(tally, &key, marks * PAGES_EVERY, 1, 0);
 	}
 	leave(scratch);
 	return end(tally, now);

@@ -42,6 +42,7 @@ INLINE int note_request(void *ctx, struct request *request, int issued)
 		};
 
 		fresh.to_medium = fresh.operation == 2 || flags >> ENUM_VALUE(enum req_flag_bits, __REQ_FUA) & 1;
+		current_comm(fresh.comm, COMM);
 		fresh.stack = take_stack(ctx, scratch, settings->seed, TYPED);
 		if (!fresh.stack)
 			tally->stackless++;
@@ -94,7 +95,7 @@ int on_complete(u64 *ctx)
 			count_request(tally, known->device, known->operation, TERM_QUEUE, known->issued - known->made, 1);
 		count_request(tally, known->device, known->operation, known->to_medium ? TERM_FLUSH : TERM_DEVICE,
 			      now - known->issued, 1);
-		add(tally, &key, now - from, 1);
+		add(tally, &key, now - from, 1, known->comm);
 		done = lookup(&completed, &zero);
 		if (done) {
 			u64 at = done->next++ % COMPLETIONS;

@@ -329,6 +329,9 @@ impl MachineCapture {
         }
         self.hidden_cost += turn.cost;
         window.add_lost(turn.lost);
+        for (pid, tid, name) in turn.met {
+            self.tasks.handle_met(pid, tid, &name);
+        }
         for (group, reason) in turn.refused {
             if !self.missing.iter().any(|(known, _)| *known == group) {
                 info!(dimension = group.name(), reason, "not measured");

@@ -21,6 +21,7 @@ pub(super) enum Programs {}
 pub(super) struct Turn {
     pub(super) told: Vec<(Stretch, Vec<Measured>)>,
     pub(super) cost: Duration,
+    pub(super) met: Vec<(u32, u32, [u8; 16])>,
     pub(super) lost: u64,
     pub(super) refused: Vec<(Group, String)>,
     pub(super) busy: bool,

@@ -46,7 +46,8 @@ struct Process {
 #[derive(Debug)]
 struct Thread {
     info: ThreadInfo,
-    read_at: Instant,
+    /// `None` while only its name was heard.
+    read_at: Option<Instant>,
 }
 
 impl Tasks {
@@ -82,6 +83,17 @@ impl Tasks {
         }
     }
 
+    /// A thread of this name, padded with zero bytes, was met; it may end before it can be looked at.
+    pub(super) fn handle_met(&mut self, pid: u32, tid: u32, name: &[u8]) {
+        let known = self.threads.get(&tid).is_some_and(|it| it.info.pid == pid);
+        if known || self.threads.len() >= MAX_THREADS {
+            return;
+        }
+        let name = String::from_utf8_lossy(name.split(|byte| *byte == 0).next().unwrap_or_default());
+        let info = ThreadInfo { pid, tid, name: name.into(), class: SchedulingClass::Normal };
+        self.threads.insert(tid, Thread { info, read_at: None });
+    }
+
     /// A thread ended.
     pub(super) fn handle_ended(&mut self, pid: u32, tid: u32) {
         self.threads.remove(&tid);
@@ -92,23 +104,25 @@ impl Tasks {
 
     /// Name and class of a thread; one that ended meanwhile has lost both.
     pub(super) fn thread(&mut self, pid: u32, tid: u32, now: Instant) -> ThreadInfo {
-        if let Some(known) = self.threads.get(&tid) {
-            let fresh = now.saturating_duration_since(known.read_at) < REFRESH;
-            if fresh || self.thread_reads >= MAX_THREAD_READS {
-                return known.info.clone();
-            }
-        }
-        let unknown = || ThreadInfo { pid, tid, name: "[ended]".into(), class: SchedulingClass::Normal };
-        if self.thread_reads >= MAX_THREAD_READS {
-            return unknown();
+        let known = self.threads.get(&tid);
+        let fresh = known
+            .and_then(|it| it.read_at)
+            .is_some_and(|read_at| now.saturating_duration_since(read_at) < REFRESH);
+        let heard = known.filter(|it| it.info.pid == pid).map(|it| it.info.clone());
+        let unread = || {
+            let unknown = || ThreadInfo { pid, tid, name: "[ended]".into(), class: SchedulingClass::Normal };
+            heard.unwrap_or_else(unknown)
+        };
+        if fresh || self.thread_reads >= MAX_THREAD_READS {
+            return unread();
         }
         self.thread_reads += 1;
-        let Ok(stat) = thread_stat(pid, tid) else { return unknown() };
+        let Ok(stat) = thread_stat(pid, tid) else { return unread() };
         if self.threads.len() >= MAX_THREADS {
             // Those that matter come back at once.
             self.threads.clear();
         }
-        self.threads.insert(tid, Thread { info: stat.info.clone(), read_at: now });
+        self.threads.insert(tid, Thread { info: stat.info.clone(), read_at: Some(now) });
         stat.info
     }
 
@@ -264,6 +278,14 @@ mod tests {
         }
         assert_eq!((tasks.maps_reads, tasks.thread_reads), (MAX_MAPS_READS, MAX_THREAD_READS));
         assert_eq!(tasks.processes.len(), MAX_MAPS_READS as usize);
+    }
+
+    #[test]
+    fn a_thread_that_ended_has_the_name_that_was_heard_and_another_process_does_not() {
+        let (mut tasks, now) = (Tasks::default(), Instant::now());
+        tasks.handle_met(4_000_000, 4_000_000, b"brief\0\0\0");
+        assert_eq!(&*tasks.thread(4_000_000, 4_000_000, now).name, "brief");
+        assert_eq!(&*tasks.thread(4_000_001, 4_000_000, now).name, "[ended]");
     }
 
     #[test]

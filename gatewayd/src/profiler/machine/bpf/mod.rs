@@ -25,7 +25,7 @@ use super::gate::{Command, Stretch};
 use super::measured::Measured;
 use super::pairing;
 use object::Object;
-use sums::measure;
+use sums::{Comm, measure};
 use words::{Control, Tally, latency, tell};
 
 /// What one event of the law stands for, in nanoseconds: gates count cost in these.
@@ -64,6 +64,8 @@ pub(super) struct Turn {
     pub(super) told: Vec<(Stretch, Vec<Measured>)>,
     /// CPU time that the programs took.
     pub(super) cost: Duration,
+    /// Threads that were measured, by process and thread, with their names.
+    pub(super) met: Vec<(u32, u32, Comm)>,
     /// Measurements that found no room.
     pub(super) lost: u64,
     /// Groups whose programs the kernel did not let run, and why.
@@ -140,7 +142,7 @@ impl Programs {
             debug!(reason, "programs not told what to do");
         }
         if !complete.is_empty() {
-            turn.lost += self.read(groups, random);
+            self.read(groups, random, &mut turn);
         }
         for (index, stretch) in complete {
             if let Some(gated) = groups.get_mut(index) {
@@ -215,21 +217,20 @@ impl Programs {
     }
 
     /// Reads the sums of all groups, each to wait for the end of its stretch; what finds no room is counted.
-    fn read(&mut self, groups: &mut [Gated], random: &mut SplitMix64) -> u64 {
+    fn read(&mut self, groups: &mut [Gated], random: &mut SplitMix64, turn: &mut Turn) {
         let sums = self.object.take_sums();
         let (measured, stackless) = measure(sums, |name| self.object.stack(name));
         self.stackless += stackless;
-        let mut lost = 0;
-        for (group, measured) in measured {
+        for (group, measured, comm) in measured {
             let Some(gated) = groups.iter_mut().find(|it| it.group == group) else { continue };
             let Some(amount) = pairing::choose(&measured, random) else { continue };
             if gated.pending.len() < super::MAX_PENDING {
+                turn.met.push((measured.place.pid, measured.place.tid, comm));
                 gated.pending.push(Measured { amount, ..measured });
             } else {
-                lost += 1;
+                turn.lost += 1;
             }
         }
-        lost
     }
 }
 

@@ -10,7 +10,7 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use super::super::super::perf::{Contents, PerfEvent, Scope, Trigger};
 use super::super::events::Group;
 use super::super::tracepoint::Format;
-use super::words::{Control, ControlWords, Stack, Sum, SumKey, Tally, TallyWords};
+use super::words::{Control, ControlWords, Counted, Stack, Sum, SumKey, Tally, TallyWords};
 
 /// The programs, as the build script had them compiled.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/capture.o"));
@@ -78,7 +78,7 @@ pub(super) struct Object {
     tallies: PerCpuArray<MapData, TallyWords>,
     sums: HashMap<MapData, SumKey, Sum>,
     stacks: HashMap<MapData, u64, Stack>,
-    latencies: HashMap<MapData, u64, Sum>,
+    latencies: HashMap<MapData, u64, Counted>,
 }
 
 impl std::fmt::Debug for Object {
@@ -116,6 +116,8 @@ impl Object {
                 Err(reason) => missing.push((entry.group, format!("{}: {reason}", entry.name))),
             }
         }
+        drop(btf);
+        crate::heap::give_back();
         if ready.is_empty() {
             return Err(missing.into_iter().map(|(_, reason)| reason).next().unwrap_or_default());
         }
@@ -198,7 +200,7 @@ impl Object {
     }
 
     /// Takes the counted requests out of their map.
-    pub(super) fn take_latencies(&mut self) -> Vec<(u64, Sum)> {
+    pub(super) fn take_latencies(&mut self) -> Vec<(u64, Counted)> {
         take_all(&mut self.latencies)
     }
 

@@ -21,7 +21,10 @@ const DIMENSIONS: [Dimension; 5] =
     [Dimension::Blocked, Dimension::RunQueue, Dimension::Lock, Dimension::Pages, Dimension::BlockIo];
 
 pub(super) type SumKey = [u64; 3];
-pub(super) type Sum = [u64; 2];
+/// Count, amount, and the thread's name.
+pub(super) type Sum = [u64; 4];
+/// Count and nanoseconds.
+pub(super) type Counted = [u64; 2];
 pub(super) type Stack = [u64; 1 + KERNEL_FRAMES + USER_FRAMES];
 pub(super) type TallyWords = [u64; 6];
 pub(super) type ControlWords = [u64; 6];
@@ -162,7 +165,7 @@ pub(super) fn chain(words: &Stack) -> Option<Box<[u64]>> {
 /// Requests of one device, operation, term and power of two: their number and the sum of their times.
 pub(super) fn latency(
     key: u64,
-    [count, sum_ns]: Sum,
+    [count, sum_ns]: Counted,
     name: impl FnOnce(Device) -> std::sync::Arc<str>,
 ) -> Option<IoHistogram> {
     let (device, _) = halves(key);
