@@ -10,11 +10,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::Daemon;
+use common::scene::{self, VIN};
 use gateway_sim::bus::BusHub;
 use gateway_sim::origin;
 use gatewayd::control::{Answer, Request};
-
-const VIN: &str = "LSVAG2180E2100001";
 
 #[test]
 fn with_a_token_all_of_this_holds() {
@@ -44,29 +43,11 @@ fn uri(dir: &Path, token: &str, object: &str, pin: &str) -> String {
 }
 
 fn config(dir: &Path, origin: SocketAddr, key: &str) -> String {
-    let dir = dir.display();
-    format!(
+    let ecus = format!(
         r#"
-[vehicle]
-vin = "{VIN}"
-[cloud]
-url = "https://{origin}/"
-ca = "{dir}/certs/ca.pem"
-certificate = "{dir}/certs/gateway.pem"
-key = "{key}"
-[uptane]
-director_root = "{dir}/www/director/{VIN}/1.root.json"
-image_root = "{dir}/www/image/1.root.json"
-[mqtt]
-url = "mqtt://127.0.0.1:1"
-[state]
-directory = "{dir}/state"
-[control]
-socket = "{dir}/control.sock"
-profile_socket = "{dir}/profile.sock"
 [[bus]]
 name = "chassis"
-url = "virtual:{dir}/bus.sock"
+url = "virtual:{}/bus.sock"
 nominal_bit_rate = 500000
 data_bit_rate = 2000000
 [[ecu]]
@@ -76,10 +57,11 @@ bus = "chassis"
 request_id = 0x731
 response_id = 0x7B1
 functional_id = 0x7DF
-dialect = "plain"
-[dialect.plain]
-"#
-    )
+dialect = "plain""#,
+        dir.display()
+    );
+    let stored = format!("\"{}/certs/gateway.key\"", dir.display());
+    scene::config(dir, origin, &ecus).replace(&stored, &format!("\"{key}\""))
 }
 
 /// What becomes of a daemon that should not get as far as to answer.
@@ -98,7 +80,7 @@ fn metadata_comes_over_mutual_tls_that_a_token_has_signed() {
     }
     let directory = tempfile::tempdir().expect("temporary directory");
     let dir = directory.path();
-    std::fs::write(dir.join("image.bin"), [7; 5000]).expect("package");
+    scene::image(dir);
     std::fs::write(dir.join("pin"), format!("{}\n", softhsm::PIN)).expect("PIN");
     std::fs::write(dir.join("wrong-pin"), "4321\n").expect("PIN");
     let keys = origin::keys(dir).expect("keys");
@@ -108,9 +90,7 @@ fn metadata_comes_over_mutual_tls_that_a_token_has_signed() {
     );
     origin::publish(dir, &keys, VIN, 1, &[target]).expect("published");
     // The origin asks every client for a certificate, and lets nobody in whose key does not sign the handshake.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.expect("runtime");
-    let address = runtime.block_on(origin::serve(dir)).expect("origin");
+    let (_runtime, address) = scene::serve(dir);
     let _hub = BusHub::start(&dir.join("bus.sock"), None).expect("bus");
     import(&dir.join("certs/gateway.key"), "tls");
 
