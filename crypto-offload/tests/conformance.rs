@@ -115,15 +115,16 @@ impl Subject {
     }
 }
 
-/// Has an emulator listen for one connection.
+/// Has an emulator listen, for one connection after the other.
 fn serve(path: PathBuf) {
     let listener = UnixListener::bind(path).expect("a sound build and test");
     std::thread::spawn(move || {
-        let (stream, _) = listener.accept().expect("a sound build and test");
-        Emulator::new(Model { depth: 4, ..Model::default() })
-            .expect("a sound build and test")
-            .serve(&stream)
-            .expect("a sound build and test");
+        let model = Model { depth: 4, ..Model::default() };
+        let mut emulator = Emulator::new(model).expect("a sound build and test");
+        for stream in listener.incoming() {
+            // One that is cut in the middle is a reset.
+            let _ = emulator.serve(&stream.expect("a sound build and test"));
+        }
     });
 }
 

@@ -89,12 +89,12 @@ impl Transform {
         if sent != aad.len() + sealed.len() {
             return Err(ErrorKind::WriteZero.into());
         }
-        // The additional data come out again in front. One byte more than there can be, since the kernel does not begin
-        // where nothing is asked for, and would not look at the tag.
+        // The additional data come out again in front. The kernel waits for more data where more room is left than they
+        // fill, and does not even begin, nor looks at the tag, where nothing at all is asked for.
         let (mut echo, mut beyond) = (vec![0; aad.len()], [0]);
         let expected = echo.len() + output.len();
-        let mut into =
-            [IoSliceMut::new(&mut echo), IoSliceMut::new(&mut *output), IoSliceMut::new(&mut beyond)];
+        let beyond = &mut beyond[..usize::from(expected == 0)];
+        let mut into = [IoSliceMut::new(&mut echo), IoSliceMut::new(&mut *output), IoSliceMut::new(beyond)];
         match rustix::io::readv(&operation, &mut into) {
             Ok(read) if read == expected => Ok(true),
             Ok(_) => Err(ErrorKind::UnexpectedEof.into()),

@@ -148,7 +148,7 @@ fn look_again(queue: &mut Queue, reporter: &mut Reporter, missing: &mut Option<M
             reporter.handle_look("device", None);
             *missing = None;
         }
-        Some(Err(status)) => reporter.handle_look("device", Some(status)),
+        Some(Err(status)) => reporter.handle_look("device", Some(*status)),
         None => {}
     }
 }

@@ -111,12 +111,12 @@ impl MissingDevice {
     }
 
     /// Looks for it, which takes 100 ms at most; what is to be said where it is still not there.
-    pub(super) fn look(&mut self) -> Result<Box<dyn Engine>, EngineStatus> {
+    pub(super) fn look(&mut self) -> Result<Box<dyn Engine>, Box<EngineStatus>> {
         device(&self.path, self.patience, self.patience.min(REOPENING)).map_err(|error| {
             self.looks = (self.looks + 1).min(MAX_DOUBLINGS);
             self.due = Instant::now() + self.probation.saturating_mul(1 << self.looks);
             tracing::debug!(device = self.path, %error, "still no coprocessor");
-            absent("device", &self.path, &error)
+            Box::new(absent("device", &self.path, &error))
         })
     }
 }
