@@ -52,8 +52,9 @@ test-profiler: ## Known causes and a real-time task through the machine's own pr
 sweep-crash: ## Campaigns cut at COUNT=200 random points, from SEED on: crashes and power cuts
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p gateway-tests --test power -- --nocapture a_sweep
 
-test-pkcs11: ## The engine suite and keys in a token, against SoftHSM where softhsm2 is installed
+test-pkcs11: ## The engine suite, and the daemon's TLS key in a token, against SoftHSM where softhsm2 is installed
 	$(CARGO) test --locked -p crypto-offload --features testing,pkcs11,tls --test conformance --test pkcs11 -- --nocapture
+	$(CARGO) test --locked -p gatewayd --test token -- --nocapture
 
 sweep-engines: ## Chunk streams over a coprocessor that fails at COUNT=200 points, from SEED on
 	GATEWAYD_SWEEP=$(COUNT) GATEWAYD_SWEEP_SEED=$(SEED) $(CARGO) test --release --locked -p crypto-offload --features testing --test offload -- --nocapture a_sweep
@@ -74,15 +75,14 @@ bench-canfd: ## ISO-TP: rate of the core, python can-isotp's beside it, share of
 		$(CARGO) run --quiet --release --locked -p canfd --example isotp_rate
 	@$(CARGO) run --quiet --release --locked -p gateway-tests --example buses
 
-bench-crypto: ## SM4, SM3 and the chunk pipeline on one core, against libgcrypt and the plain crates
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --example rates
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --example sm2_rates -- $(ARGS)
+bench-crypto: ## SM4, SM3, SM2, the chunk pipeline and handshakes on one core, as ratios to every peer that is there
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example rates
 
 bench-offload: ## Whether jobs go to the engine that does them first, at every size
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --features testing --example offload
 
-bench-tls: ## TLS 1.3: handshakes and records of the SM suites, against P-256 and AES by ring
-	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example tls_rates
+bench-tls: ## TLS 1.3 alone: handshakes and records of the SM suites, against P-256 and AES by ring
+	@$(CARGO) run --quiet --release --locked -p crypto-offload --features tls,signing --example rates -- --part tls
 
 bench-ct: ## Whether the time of what touches a secret depends on it
 	@$(CARGO) run --quiet --release --locked -p crypto-offload --example constant_time

@@ -19,6 +19,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crypto-offload/src/device/chardev.rs", "a coprocessor's ioctl"),
     ("crypto-offload/src/ghash/aarch64.rs", "carry-less multiplication"),
     ("crypto-offload/src/ghash/x86_64.rs", "carry-less multiplication"),
+    ("crypto-offload/src/guarded.rs", "target features behind a check"),
     ("crypto-offload/src/sm3/compress/aarch64.rs", "instructions without stable intrinsics"),
     ("crypto-offload/src/sm3/compress/x86_64.rs", "instructions in an order that a compiler would change"),
     ("crypto-offload/src/sm3/many/avx512.rs", "vector instructions"),

@@ -28,7 +28,6 @@ use sha2::{Digest, Sha256};
 
 /// Without a word for so long, something hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
-const PORT: &str = "43113";
 
 /// The ECUs that `uds_tester.py` knows.
 const BENCH: &str = r#"
@@ -78,6 +77,11 @@ fn python() -> Option<String> {
         println!("not checked: GATEWAYD_PEERS_PYTHON does not name a Python with udsoncan and can-isotp");
     }
     python
+}
+
+/// A port of this process: python-can listens on its port to whatever group anybody on the host has joined.
+fn port() -> String {
+    (10_000 + std::process::id() % 20_000).to_string()
 }
 
 /// A group of this process and test, or two runs on one host would hear each other.
@@ -138,11 +142,11 @@ fn udsoncan_diagnoses_and_programs_the_simulated_ecus() {
     std::fs::write(directory.path().join("bench.toml"), BENCH).unwrap();
     let mut simulator = Command::new(env!("CARGO_BIN_EXE_ecu-sim"));
     simulator.current_dir(directory.path()).args(["--flash-dir", "flash", "bench.toml"]);
-    let mut simulator = Peer::start(simulator.arg("--bus").arg(format!("udp:{group}:{PORT}")));
+    let mut simulator = Peer::start(simulator.arg("--bus").arg(format!("udp:{group}:{}", port())));
     while simulator.line() != "ready, 3 ECUs" {}
 
     let mut tester = Command::new(python);
-    tester.arg(script("uds_tester.py")).args([&group, PORT]).arg(directory.path().join("image.bin"));
+    tester.arg(script("uds_tester.py")).args([&group, &port()]).arg(directory.path().join("image.bin"));
     let told = Peer::start(&mut tester).finish();
     print!("{told}");
     let requests =
@@ -239,11 +243,11 @@ fn program(python: &str, test: u8, case: &Case, image: &[u8]) -> Result<Outcome,
     let (directory, group) = (tempfile::tempdir()?, group(test));
     let memory = directory.path().join("memory.bin");
     let mut server = Command::new(python);
-    server.arg(script("uds_server.py")).args([&group, PORT]).arg(case.json(&memory));
+    server.arg(script("uds_server.py")).args([&group, &port()]).arg(case.json(&memory));
     let mut server = Peer::start(&mut server);
     assert_eq!(server.line(), "ready");
 
-    let url: BusUrl = format!("udp:{group}:{PORT}").parse()?;
+    let url: BusUrl = format!("udp:{group}:{}", port()).parse()?;
     let ids = CanIds { request: case.ids.0, response: case.ids.1 };
     let ecu = EcuIndex(0);
     let seat = SeatConfig::new(ecu, ids, CanId::standard(case.functional)?, Arc::new(case.profile()));

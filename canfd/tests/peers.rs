@@ -151,12 +151,14 @@ fn can_isotp_receives_what_we_send_and_we_receive_what_it_sends_back() {
         println!("not checked: GATEWAYD_PEERS_PYTHON does not name a Python with python-can and can-isotp");
         return;
     };
-    // A group of this process, or two runs on one host would hear each other.
+    // A group and a port of this process, or two runs on one host would hear each other: python-can listens on its port
+    // to whatever group anybody on the host has joined.
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let group = format!("239.90.{high}.{low}");
-    let url: BusUrl = format!("udp:{group}:43113").parse().unwrap();
+    let port = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    let url: BusUrl = format!("udp:{group}:{port}").parse().unwrap();
     let mut bus = bus::open(&url).unwrap();
-    let mut echo = Echo::start(&python, &group, 43_113);
+    let mut echo = Echo::start(&python, &group, port);
     let cases = cases();
     for case in &cases {
         let what = format!("{} {} bytes", case.json(), case.len);

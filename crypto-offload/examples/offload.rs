@@ -8,17 +8,16 @@
 //! measures both by itself, at its own few sizes, and then chooses. The figure is the time at the engine that it chooses
 //! divided by the time at the better one: the worst over all sizes from 64 B to 1 MiB.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crypto_offload::device::DeviceEngine;
-use crypto_offload::device::emulator::{Control, Emulator, Loopback, Model};
-use crypto_offload::engine::{Capabilities, Engine, Health, Refused};
-use crypto_offload::job::{Cipher, Completion, HashAlgorithm, Job, JobId, Operation, Seal, SecretKey};
-use crypto_offload::queue::{Class, Clock, Limits, Queue};
-use crypto_offload::software::{SoftwareEngine, aead, run};
+use crypto_offload::device::emulator::{Control, Emulator, Model};
+use crypto_offload::job::{Cipher, HashAlgorithm, Job, JobId, Operation, Seal, SecretKey};
+use crypto_offload::queue::{Class, Limits, Queue};
+use crypto_offload::software::{aead, run};
+use crypto_offload::testing::{TimedSoftware, calibrate, emulated_device};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time at the chosen engine over time at the better one.
@@ -82,27 +81,16 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(model: Model, class: Class, table: &'a Table) -> Fallible<Self> {
-        let (transport, time) = Loopback::new(Emulator::new(model)?, Instant::now());
-        let device = DeviceEngine::open(transport, Duration::from_secs(1), |_| {
-            time.advance(US);
-            true
-        })?;
-        let cpu = ReplayedCpu {
-            engine: SoftwareEngine::new()?,
-            time: time.clone(),
-            table: table.clone(),
-            sizes: VecDeque::new(),
-        };
+        let (device, time) = emulated_device(Emulator::new(model)?, Duration::from_secs(1))?;
+        let replayed = table.clone();
+        let cpu = TimedSoftware::new(time.clone(), move |bytes| replay(&replayed, bytes))?;
         let mut queue = Queue::new(Limits::default(), vec![Box::new(device), Box::new(cpu)]);
         // Until the device has answered its questions.
         while queue.counters().admitted == 0 {
             time.advance(US);
             queue.poll_completion(time.now());
         }
-        let start = time.now();
-        let mut now = || time.now().duration_since(start);
-        let mut pause = || time.advance(US);
-        queue.calibrate(start, &mut Clock { now: &mut now, pause: &mut pause });
+        calibrate(&mut queue, &time);
         Ok(Self { queue, time, model, class, table })
     }
 
@@ -149,39 +137,6 @@ impl<'a> Bench<'a> {
         }
         let chosen = asked(&self.queue) > before;
         Ok((if chosen { device } else { cpu } / device.min(cpu), chosen))
-    }
-}
-
-/// The CPU, whose work takes on the simulated time what it took when it was measured.
-#[derive(Debug)]
-struct ReplayedCpu {
-    engine: SoftwareEngine,
-    time: Control,
-    table: Table,
-    sizes: VecDeque<usize>,
-}
-
-impl Engine for ReplayedCpu {
-    fn capabilities(&self) -> &Capabilities {
-        self.engine.capabilities()
-    }
-
-    fn submit(&mut self, job: Job) -> Result<(), Refused> {
-        let bytes = job.operation.len();
-        self.engine.submit(job)?;
-        self.sizes.push_back(bytes);
-        Ok(())
-    }
-
-    fn poll_completion(&mut self) -> Option<Completion> {
-        let completion = self.engine.poll_completion()?;
-        let bytes = self.sizes.pop_front()?;
-        self.time.advance_to(self.time.now() + replay(&self.table, bytes));
-        Some(completion)
-    }
-
-    fn health(&self) -> Health {
-        self.engine.health()
     }
 }
 

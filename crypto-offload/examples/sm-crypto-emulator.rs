@@ -6,7 +6,7 @@
 //! Speaks the interface of `DEVICE.md` over a Unix stream socket; `crypto.device = "socket:/run/sm-crypto.socket"` in
 //! the daemon's configuration uses it. `--fault N=KIND` has request number N, counted from 0 over all connections,
 //! meet a fault: fail, wrong-tag, wrong-answer, short-write, reorder, drop, stall, die, die-in-reply, garble,
-//! wrong-id, degraded.
+//! wrong-id, degraded, forget-keys.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -81,6 +81,7 @@ fn fault(kind: &str) -> Fallible<EmulatorFault> {
         "garble" => EmulatorFault::Garble,
         "wrong-id" => EmulatorFault::WrongId,
         "degraded" => EmulatorFault::Degraded,
+        "forget-keys" => EmulatorFault::ForgetKeys,
         _ => return Err(format!("there is no fault `{kind}`").into()),
     })
 }

@@ -1,5 +1,8 @@
 //! What carries jobs out: the CPU, or a coprocessor behind a driver.
 
+#[cfg(any(feature = "pkcs11", feature = "af-alg"))]
+pub(crate) mod waiting;
+
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
@@ -20,7 +23,8 @@ use crate::job::{Cipher, Completion, HashAlgorithm, Job, Operation, SignatureSch
 ///   the queue has each of them confirmed by the CPU before it believes them.
 /// * The engine must answer the questions of [`crate::known_answer`] correctly before the queue uses it, after start
 ///   and after each failure.
-/// * Keys arrive by value in [`crate::job::SecretKey`] and are the engine's to wipe from the device.
+/// * Keys arrive by value in [`crate::job::SecretKey`] and are the engine's to wipe from the device. One that stays in the
+///   device between jobs goes when its last owner has dropped it.
 pub trait Engine: fmt::Debug + Send {
     /// What this engine can do. Does not change while the engine lives.
     fn capabilities(&self) -> &Capabilities;

@@ -4,8 +4,8 @@
 //! once, with the answer that the CPU would have given or an error, and before its deadline or as
 //! [`job::JobError::Deadline`], whatever the engines do.
 //!
-//! Nothing here has a clock or a thread, except a PKCS#11 token's engine, whose interface waits, and the coprocessor's
-//! emulator on a socket. The loop that drives it:
+//! Nothing here has a clock or a thread, except the engines of PKCS#11 tokens and of `AF_ALG`, whose interfaces wait, a
+//! token's key for TLS, and the coprocessor's emulator on a socket. The loop that drives it:
 //!
 //! ```
 //! # #[cfg(feature = "software")] {
@@ -39,13 +39,15 @@
 //! [`job`] is all that sans-io cores may see; small digests and signature checks they make through [`job::Verifier`].
 //! [`software::SoftwareVerifier`] is that trait on the CPU. With feature `signing`, the publishing side makes keys,
 //! signatures and sealed chunks; with feature `device`, there is the engine over a coprocessor; with `pkcs11`, tokens with
-//! keys that do not leave them; with `testing`, devices with faults to order.
+//! keys that do not leave them; with `af-alg`, the kernel's own crypto; with `testing`, devices with faults to order.
 #![deny(unsafe_code)]
 #![allow(
     clippy::result_large_err,
     reason = "an error is the rare case and carries both digests of a mismatch"
 )]
 
+#[cfg(feature = "af-alg")]
+pub mod af_alg;
 #[cfg(feature = "signing")]
 pub mod certificate;
 #[cfg(feature = "device")]
@@ -54,6 +56,8 @@ pub mod device;
 pub mod engine;
 #[cfg(feature = "software")]
 mod ghash;
+#[cfg(feature = "software")]
+mod guarded;
 pub mod job;
 #[cfg(feature = "software")]
 pub mod known_answer;

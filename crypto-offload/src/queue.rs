@@ -125,6 +125,14 @@ impl Queue {
         }
     }
 
+    /// Puts an engine that has appeared in front of engine number `at` in order of preference; jobs that wait may go to
+    /// it. A device has its questions to answer first, as at the start.
+    pub fn add_engine(&mut self, at: usize, engine: Box<dyn Engine>) {
+        let at = at.min(self.lanes.len());
+        self.lanes.insert(at, Lane::new(engine));
+        self.entries.values_mut().for_each(|entry| entry.handle_added_lane(at));
+    }
+
     /// Takes a job in.
     ///
     /// # Errors

@@ -1,4 +1,6 @@
-//! An engine whose faults a test switches on and off while it runs.
+//! Engines for tests: one whose faults are switched on and off while it runs, and others on simulated time.
+
+mod timed;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::engine::{Capabilities, Engine, Health, Kind, Refused, RefusedReason};
 use crate::job::{Cipher, Completion, Job, JobError, JobId, Operation, Outcome, Verdict};
 use crate::software::{KnownAnswerFailed, SoftwareEngine, run};
+pub use timed::{TimedSoftware, calibrate, emulated_device};
 
 /// What is wrong with a [`FaultyEngine`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

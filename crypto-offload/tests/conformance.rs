@@ -1,27 +1,35 @@
 //! What every engine must do, whatever is behind it.
+//!
+//! `GATEWAYD_TEST_DEVICE=/dev/sm_crypto` puts a real device's driver through the suite instead, and
+//! `GATEWAYD_TEST_AF_ALG=yes` the kernel's own crypto.
 #![cfg(feature = "testing")]
 
 #[cfg(feature = "pkcs11")]
 mod softhsm;
 
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto_offload::device::emulator::{Emulator, Loopback, Model};
-use crypto_offload::device::{DeviceEngine, SocketDevice};
+use crypto_offload::device::emulator::{Emulator, Model};
+use crypto_offload::device::{CharacterDevice, DeviceEngine, SocketDevice};
 use crypto_offload::engine::{Capabilities, Engine, Health, Kind, RefusedReason};
 use crypto_offload::job::{
-    ChunkOperation, Cipher, Completion, Digest, HashAlgorithm, HashState, Job, JobId, Operation, Seal,
-    SecretKey,
+    ChunkOperation, Cipher, Completion, Digest, HashAlgorithm, HashState, Job, JobError, JobId, Operation,
+    Seal, SecretKey,
 };
 use crypto_offload::known_answer::known_answers;
 use crypto_offload::software::{SoftwareEngine, aead, hash, run};
-use crypto_offload::testing::{Fault, FaultyEngine};
+use crypto_offload::testing::{Fault, FaultyEngine, emulated_device};
 use proptest::prelude::*;
 
 const TIME: Duration = Duration::from_secs(5);
+/// Names a device whose driver is to pass, alone.
+const DEVICE: &str = "GATEWAYD_TEST_DEVICE";
+/// Asks for the kernel's crypto to pass, alone.
+#[cfg(feature = "af-alg")]
+const AF_ALG: &str = "GATEWAYD_TEST_AF_ALG";
 
 /// An engine, and what makes its time go by.
 struct Subject {
@@ -47,14 +55,28 @@ impl Subject {
     /// The device engine, over the wire, to an emulator on simulated time.
     fn emulated() -> Self {
         let emulator = Emulator::new(Model { depth: 4, ..Model::default() }).expect("a sound build and test");
-        let (transport, control) = Loopback::new(emulator, Instant::now());
-        let clock = control.clone();
-        let engine = DeviceEngine::open(transport, TIME, |_| {
-            clock.advance(Duration::from_micros(1));
-            true
-        });
+        let (engine, control) = emulated_device(emulator, TIME).expect("a sound build and test");
         let pause = Box::new(move || control.advance(Duration::from_micros(1)));
-        Self { engine: Box::new(engine.expect("a sound build and test")), pause }
+        Self { engine: Box::new(engine), pause }
+    }
+
+    /// The device engine over a driver.
+    fn driver(path: &Path) -> Self {
+        let transport = CharacterDevice::open(path).expect("the device that the environment names");
+        let start = Instant::now();
+        let engine = DeviceEngine::open(transport, TIME, |_| {
+            std::thread::yield_now();
+            start.elapsed() < TIME
+        });
+        Self {
+            engine: Box::new(engine.expect("it speaks the interface")),
+            pause: Box::new(std::thread::yield_now),
+        }
+    }
+
+    /// What the environment names, or the engine over the wire.
+    fn device() -> Self {
+        std::env::var_os(DEVICE).map_or_else(Self::emulated, |path| Self::driver(path.as_ref()))
     }
 
     /// The device engine, over a real socket, to an emulator on another thread.
@@ -93,15 +115,16 @@ impl Subject {
     }
 }
 
-/// Has an emulator listen for one connection.
+/// Has an emulator listen, for one connection after the other.
 fn serve(path: PathBuf) {
     let listener = UnixListener::bind(path).expect("a sound build and test");
     std::thread::spawn(move || {
-        let (stream, _) = listener.accept().expect("a sound build and test");
-        Emulator::new(Model { depth: 4, ..Model::default() })
-            .expect("a sound build and test")
-            .serve(&stream)
-            .expect("a sound build and test");
+        let model = Model { depth: 4, ..Model::default() };
+        let mut emulator = Emulator::new(model).expect("a sound build and test");
+        for stream in listener.incoming() {
+            // One that is cut in the middle is a reset.
+            let _ = emulator.serve(&stream.expect("a sound build and test"));
+        }
     });
 }
 
@@ -129,6 +152,17 @@ fn subjects() -> Vec<(&'static str, Subject)> {
     if let Some(subject) = token() {
         return vec![("pkcs11", subject)];
     }
+    if let Some(path) = std::env::var_os(DEVICE) {
+        return vec![("driver", Subject::driver(path.as_ref()))];
+    }
+    #[cfg(feature = "af-alg")]
+    if std::env::var_os(AF_ALG).is_some() {
+        let engine = crypto_offload::af_alg::AfAlgEngine::open().expect("the kernel has it");
+        return vec![(
+            "af-alg",
+            Subject { engine: Box::new(engine), pause: Box::new(std::thread::yield_now) },
+        )];
+    }
     vec![
         ("software", Subject::software()),
         ("slow", Subject::slow()),
@@ -144,16 +178,16 @@ fn seal(cipher: Cipher) -> Seal {
 
 /// A chunk of what the engine can do: the last of its hash functions and ciphers, and midstates if it takes them.
 fn chunk(engine: &Capabilities, plain: &[u8]) -> ChunkOperation {
-    let cipher = engine.ciphers.last().copied().expect("a cipher");
+    let seal = engine.ciphers.last().map(|&cipher| seal(cipher));
     let tree_algorithm = engine.hashes.last().copied().expect("a hash function");
-    let data = aead::seal(&seal(cipher), plain.to_vec()).expect("a key of the right length");
+    let sealed = |seal| aead::seal(seal, plain.to_vec()).expect("a key of the right length");
+    let data = seal.as_ref().map_or_else(|| plain.to_vec(), sealed);
     let mut running = Vec::new();
     if engine.midstates {
         let before = hash::advance(&HashState::new(HashAlgorithm::Sha256), b"before");
         running = vec![before.expect("a state"), HashState::new(HashAlgorithm::Sm3)];
     }
     let expected_leaf = hash::digest(tree_algorithm, &[&[0, 1, 2], &data]);
-    let seal = Some(seal(cipher));
     ChunkOperation { tree_algorithm, leaf_prefix: vec![0, 1, 2], expected_leaf, running, seal, data }
 }
 
@@ -185,8 +219,12 @@ fn chunks(engine: &Capabilities) -> Vec<ChunkOperation> {
 #[test]
 fn every_known_question_is_answered_as_published() {
     for (name, mut subject) in subjects() {
+        println!("{name}: {}", subject.engine.identity());
+        let Capabilities { hashes, ciphers, schemes, .. } = subject.engine.capabilities();
+        let (hashes, ciphers, schemes) = (hashes.len(), ciphers.len(), schemes.len());
         let questions = known_answers(subject.engine.capabilities());
-        assert!(questions.len() >= 14, "{name}: {}", questions.len());
+        // A right and a wrong one for each, and a digest's.
+        assert_eq!(questions.len(), hashes + 2 * (ciphers + schemes + hashes * ciphers), "{name}");
         for (id, question) in (0..).zip(questions) {
             subject.submit(id, question.operation).unwrap();
             let completion = subject.wait();
@@ -256,6 +294,29 @@ fn a_healthy_engine_that_is_asked_to_recover_loses_nothing() {
     }
 }
 
+#[test]
+fn a_device_that_is_reset_in_the_middle_of_its_work_gives_it_up_and_works_on() {
+    let mut subjects = subjects();
+    subjects.retain(|(name, _)| ["emulated", "socket", "driver"].contains(name));
+    for (name, mut subject) in subjects {
+        let capabilities = subject.engine.capabilities().clone();
+        let most = capabilities.max_bytes.min(100_000);
+        for id in 0..capabilities.depth as u64 {
+            subject.submit(id, Operation::Chunk(chunk(&capabilities, &vec![1; most - 16]))).unwrap();
+        }
+        subject.engine.recover();
+        for _ in 0..capabilities.depth {
+            let result = subject.wait().result;
+            assert!(matches!(result, Err(JobError::Engine(_))), "{name}: {result:?}");
+        }
+        let again = chunk(&capabilities, &[1; 1000]);
+        subject.submit(1000, Operation::Chunk(again.clone())).unwrap();
+        let completion = subject.wait();
+        assert_eq!((completion.id, completion.result), (JobId(1000), run(Operation::Chunk(again))), "{name}");
+        assert_eq!(subject.engine.health(), Health::Up, "{name}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -266,9 +327,10 @@ proptest! {
         plain in prop::collection::vec(any::<u8>(), 0..700),
         prefix in prop::collection::vec(any::<u8>(), 0..20),
     ) {
-        let mut subject = Subject::emulated();
-        for (id, algorithm) in [HashAlgorithm::Sha256, HashAlgorithm::Sha512, HashAlgorithm::Sm3].into_iter().enumerate() {
-            for cipher in [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Sm4Gcm] {
+        let mut subject = Subject::device();
+        let Capabilities { hashes, ciphers, .. } = subject.engine.capabilities().clone();
+        for (id, algorithm) in hashes.into_iter().enumerate() {
+            for &cipher in &ciphers {
                 let data = aead::seal(&seal(cipher), plain.clone()).unwrap();
                 let running = hash::advance(&HashState::new(algorithm), &vec![1; before]).unwrap();
                 let operation = Operation::Chunk(ChunkOperation {

@@ -63,7 +63,7 @@ fn every_field_of_a_reply_and_of_capabilities_lies_where_the_document_says() {
     assert_eq!([u64_at(&reply, 8), u64_at(&reply, 24), u64_at(&reply, 32)], [7, 32, 9]);
     let record = capability().encode();
     let small: Vec<u32> = (0..8).map(|field| u32_at(&record, 4 * field)).collect();
-    assert_eq!((&small[..], record.len()), (&[1, 128, 14, 8, 16, 1, 16, 0][..], 128));
+    assert_eq!((&small[..], record.len()), (&[1, 128, 14, 8, 16, 1, 16, 5][..], 128));
     assert_eq!((u64_at(&record, 32), u64_at(&record, 40), &record[48..53]), (4096, 2, &b"unit\0"[..]));
 }
 
@@ -74,6 +74,7 @@ fn capability() -> Capability {
         schemes: 16,
         midstates: true,
         depth: 16,
+        keys: 5,
         max_bytes: 4096,
         firmware: 2,
         name: "unit".to_owned(),
@@ -94,13 +95,16 @@ fn what_the_document_does_not_allow_is_refused() {
     let low = usize::from(cfg!(target_endian = "big")) * 3;
     assert_eq!(damaged(low, 2), Err(AbiError::Version(2)));
     assert_eq!(damaged(4 + low, 65), Err(AbiError::Size(65)));
-    assert_eq!(damaged(16 + low, 9), Err(AbiError::Field("status")));
+    assert_eq!(damaged(16 + low, 10), Err(AbiError::Field("status")));
     assert_eq!(damaged(16 + low, 8), Err(AbiError::Field("out_len")), "a refusal with output");
     assert_eq!(damaged(20 + low, 2), Err(AbiError::Field("flags")));
     for (depth, max_bytes, name) in [(0, 1, "a"), (1025, 1, "a"), (1, 0, "a"), (1, 1, ""), (1, 1, "a b")] {
         let record = Capability { depth, max_bytes, name: name.to_owned(), ..capability() }.encode();
         assert!(Capability::decode(&record).is_err(), "{depth} {max_bytes} {name:?}");
     }
+    assert!(Capability::decode(&Capability { keys: 1024, ..capability() }.encode()).is_ok());
+    let many = Capability { keys: 1025, ..capability() }.encode();
+    assert_eq!(Capability::decode(&many), Err(AbiError::Field("keys")));
     for request in [
         Request { iv: vec![0; 17], ..request() },
         Request { aux_len: 65537, ..request() },

@@ -1,23 +1,20 @@
 //! The queue over an emulated coprocessor, on simulated time: where jobs go, and what remains right when it breaks.
 #![cfg(feature = "testing")]
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto_offload::device::DeviceEngine;
-use crypto_offload::device::emulator::{Control, Emulator, EmulatorFault, Loopback, Model};
-use crypto_offload::engine::{Capabilities, Engine, Health, Refused};
+use crypto_offload::device::emulator::{Control, Emulator, EmulatorFault, Model};
 use crypto_offload::job::{
     ChunkOperation, Cipher, Completion, Digest, HashAlgorithm, HashState, Job, JobId, Operation, Outcome,
     Seal, SecretKey,
 };
-use crypto_offload::queue::{Class, Clock, EngineState, Limits, Queue};
-use crypto_offload::software::{SoftwareEngine, aead, hash};
+use crypto_offload::queue::{Class, EngineState, Limits, Queue};
+use crypto_offload::software::{aead, hash};
+use crypto_offload::testing::{TimedSoftware, calibrate, emulated_device};
 
 const MS: Duration = Duration::from_millis(1);
-const US: Duration = Duration::from_micros(1);
 /// Seconds: 100 MB/s.
 const CPU_PER_BYTE: f64 = 1e-8;
 const CHUNK: usize = 500;
@@ -36,20 +33,10 @@ struct Bench {
 impl Bench {
     fn new(limits: Limits, model: Model) -> Self {
         let emulator = Emulator::new(model).expect("a sound build and test");
-        let (transport, device) = Loopback::new(emulator, Instant::now());
-        let clock = device.clone();
-        let engine = DeviceEngine::open(transport, limits.patience, |_| {
-            clock.advance(US);
-            true
-        });
-        let cpu = TimedCpu {
-            engine: SoftwareEngine::new().expect("a sound build and test"),
-            time: device.clone(),
-            sizes: VecDeque::new(),
-        };
-        let engines: Vec<Box<dyn Engine>> =
-            vec![Box::new(engine.expect("a sound build and test")), Box::new(cpu)];
-        Self { queue: Queue::new(limits, engines), device }
+        let (engine, device) = emulated_device(emulator, limits.patience).expect("a sound build and test");
+        let cost = |bytes| Duration::from_secs_f64(CPU_PER_BYTE * bytes as f64);
+        let cpu = TimedSoftware::new(device.clone(), cost).expect("a sound build and test");
+        Self { queue: Queue::new(limits, vec![Box::new(engine), Box::new(cpu)]), device }
     }
 
     /// With the device past its questions.
@@ -112,43 +99,9 @@ impl Bench {
     }
 
     fn calibrate(&mut self) {
-        let (start, device) = (self.now(), self.device.clone());
-        let mut now = || device.now().duration_since(start);
-        let device = self.device.clone();
-        let mut pause = || device.advance(US);
-        self.queue.calibrate(start, &mut Clock { now: &mut now, pause: &mut pause });
-    }
-}
-
-/// The CPU, whose work takes simulated time too.
-#[derive(Debug)]
-struct TimedCpu {
-    engine: SoftwareEngine,
-    time: Control,
-    sizes: VecDeque<usize>,
-}
-
-impl Engine for TimedCpu {
-    fn capabilities(&self) -> &Capabilities {
-        self.engine.capabilities()
-    }
-
-    fn submit(&mut self, job: Job) -> Result<(), Refused> {
-        let bytes = job.operation.len();
-        self.engine.submit(job)?;
-        self.sizes.push_back(bytes);
-        Ok(())
-    }
-
-    fn poll_completion(&mut self) -> Option<Completion> {
-        let completion = self.engine.poll_completion()?;
-        let bytes = self.sizes.pop_front()?;
-        self.time.advance_to(self.time.now() + Duration::from_secs_f64(CPU_PER_BYTE * bytes as f64));
-        Some(completion)
-    }
-
-    fn health(&self) -> Health {
-        self.engine.health()
+        calibrate(&mut self.queue, &self.device);
+        // Until the device has dropped the keys that it was measured with.
+        self.run_for(MS);
     }
 }
 
@@ -226,7 +179,7 @@ impl Random {
 }
 
 /// What else a stream can suffer and survive.
-const OTHERS: [EmulatorFault; 10] = [
+const OTHERS: [EmulatorFault; 11] = [
     EmulatorFault::Fail,
     EmulatorFault::WrongTag,
     EmulatorFault::ShortWrite,
@@ -236,6 +189,7 @@ const OTHERS: [EmulatorFault; 10] = [
     EmulatorFault::Garble,
     EmulatorFault::WrongId,
     EmulatorFault::Degraded,
+    EmulatorFault::ForgetKeys,
     EmulatorFault::Slow(Duration::from_millis(150)),
 ];
 
@@ -251,7 +205,7 @@ fn a_sweep_of_failures_in_mid_stream_leaves_no_wrong_result_and_no_hang() {
         // Three requests a chunk, and one for the digest beside it.
         let point = random.below(4 * CHUNKS as u64);
         let death = [EmulatorFault::Die, EmulatorFault::DieInReply][usize::from(random.below(2) == 0)];
-        let other = OTHERS[usize::try_from(random.below(10)).unwrap()];
+        let other = OTHERS[usize::try_from(random.below(OTHERS.len() as u64)).unwrap()];
         let repaired = random.below(2) == 0;
         for fault in [death, other] {
             let mut bench = Bench::admitted(limits());

@@ -170,12 +170,6 @@ fn a_server_whose_key_stays_in_the_token_shakes_hands() {
         text.parse().expect("a URI")
     };
     let point = key_pair(&session, "tls", &Mechanism::EccKeyPairGen, p256_curve());
-    let missing = TokenSigningKey::open(&uri("nobody", &pin));
-    assert!(matches!(missing, Err(TokenError::NoKey(label)) if label == "nobody"));
-    let unread = TokenSigningKey::open(&uri("tls", &folder.path().join("none")));
-    assert!(matches!(unread, Err(TokenError::Pin(_))));
-    let key = TokenSigningKey::open(&uri("tls", &pin)).expect("the key");
-
     let authority = rcgen::KeyPair::generate().expect("a key");
     let mut parameters = rcgen::CertificateParams::default();
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -186,6 +180,14 @@ fn a_server_whose_key_stays_in_the_token_shakes_hands() {
         .expect("a certificate")
         .der()
         .clone();
+    let missing = TokenSigningKey::open(&uri("nobody", &pin), &pin, &leaf);
+    assert!(matches!(missing, Err(TokenError::NoKey(label)) if label == "nobody"));
+    let unread = TokenSigningKey::open(&uri("tls", &pin), &folder.path().join("none"), &leaf);
+    assert!(matches!(unread, Err(TokenError::Pin(_))));
+    let foreign = TokenSigningKey::open(&uri("tls", &pin), &pin, &root);
+    assert!(matches!(foreign, Err(TokenError::Certificate)));
+    let key = TokenSigningKey::open(&uri("tls", &pin), &pin, &leaf).expect("the key");
+
     let mut roots = RootCertStore::empty();
     roots.add(root).expect("a root");
     let provider = Arc::new(international_provider());

@@ -45,7 +45,7 @@ pub enum StartError {
     /// The configuration's fault: exit 78.
     #[error("{0}")]
     Config(String),
-    /// The certificates', keys' or URL's fault: exit 78.
+    /// The certificates', keys' or URL's fault: exit 78, unless a token may yet be plugged in.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The journal's fault: nothing is started that might not know what it did before.
@@ -70,8 +70,13 @@ pub enum StartError {
 
 impl StartError {
     /// Whether a restart cannot help until somebody has changed the configuration.
-    pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Tls(_))
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Tls(TlsError::Token { reason, .. }) => !reason.is_passing(),
+            Self::Tls(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Vehicle {
             url: "https://localhost/".to_owned(),
             ca,
             certificate: files.gateway,
-            key: Secret::File(files.gateway_key),
+            key: Secret::File(files.gateway_key).into(),
             suites,
             sm_certificate: Some(sm.gateway),
             sm_key: Some(Secret::File(sm.gateway_key)),

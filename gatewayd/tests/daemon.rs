@@ -1,8 +1,9 @@
 //! The real binary as a process: real sockets, a timed bus, `kill -9` in the middle of a transfer.
 
+#[path = "common/brake.rs"]
+mod brake;
 mod common;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl Scene {
         let (runtime, address) = scene::serve(dir);
         let hub = BusHub::start(&dir.join("bus.sock"), Some(BitTiming::FD_500K_2M)).expect("bus");
         let ecu = ecu(dir, &hub);
-        std::fs::write(dir.join("gatewayd.toml"), config(dir, address)).expect("configuration");
+        std::fs::write(dir.join("gatewayd.toml"), brake::config(dir, address)).expect("configuration");
         Self { ecu, _hub: hub, _runtime: runtime, image, directory }
     }
 
@@ -88,27 +89,6 @@ fn ecu(dir: &Path, hub: &BusHub) -> EcuNode {
     let id = |raw| CanId::standard(raw).expect("a CAN id");
     let node = NodeConfig::new(CanIds { request: id(0x731), response: id(0x7B1) }, Some(id(0x7DF)));
     EcuNode::start("BRAKE-1", canfd::bus::open(&hub.url()).expect("bus"), ecu, node).expect("node")
-}
-
-fn config(dir: &Path, origin: SocketAddr) -> String {
-    let ecus = format!(
-        r#"
-[[bus]]
-name = "chassis"
-url = "virtual:{}/bus.sock"
-nominal_bit_rate = 500000
-data_bit_rate = 2000000
-[[ecu]]
-serial = "BRAKE-1"
-hardware_id = "brake"
-bus = "chassis"
-request_id = 0x731
-response_id = 0x7B1
-functional_id = 0x7DF
-dialect = "plain""#,
-        dir.display()
-    );
-    scene::config(dir, origin, &ecus)
 }
 
 #[test]

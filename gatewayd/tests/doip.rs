@@ -61,6 +61,15 @@ impl Scene {
         Daemon::start(&self.directory.path().join("gatewayd.toml"))
     }
 
+    /// Runs the daemon until its campaign is over and looks at the ECU.
+    fn program(&self) -> Daemon {
+        let daemon = self.start();
+        assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
+        daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
+        self.assert_programmed();
+        daemon
+    }
+
     fn inject(&self, fault: DoipFault) {
         self.ecu.ask_port(move |port| port.inject(fault)).expect("the simulator runs");
     }
@@ -130,10 +139,7 @@ dialect = "plain""#
 #[test]
 fn an_ecu_on_ethernet_is_programmed_and_restarts_with_its_connection() {
     let scene = Scene::new(false);
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let daemon = scene.program();
     assert_eq!(scene.erasures(), 1);
     let status = daemon.status().expect("it runs");
     assert!(status.workers.iter().any(|it| it.name == "bus-camera" && !it.cpus.is_empty()), "{status:?}");
@@ -145,20 +151,14 @@ fn an_ecu_whose_address_nobody_wrote_down_is_found_by_its_identity_and_programme
     let scene = Scene::new(false);
     let entity = scene.ecu.addresses().udp.expect("it answers searches");
     scene.configure(scene.origin, &format!("doip://{entity}?eid={EID}"));
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let daemon = scene.program();
     assert_eq!(daemon.terminate(), Some(0));
 }
 
 #[test]
 fn an_ecu_that_wants_tls_and_our_certificate_gets_both() {
     let scene = Scene::new(true);
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let daemon = scene.program();
     assert_eq!(daemon.terminate(), Some(0));
 }
 
@@ -166,10 +166,7 @@ fn an_ecu_that_wants_tls_and_our_certificate_gets_both() {
 fn a_connection_that_breaks_in_the_transfer_is_opened_again_and_nothing_is_sent_twice() {
     let scene = Scene::new(false);
     scene.inject(DoipFault::Disconnect { after: HALFWAY });
-    let daemon = scene.start();
-    assert_eq!(daemon.ask(&Request::Check), Some(Answer::Ok));
-    daemon.wait_for_ecu("the end", |it| it.stage == "DONE");
-    scene.assert_programmed();
+    let _daemon = scene.program();
     assert_eq!(scene.erasures(), 1, "it went on where it was");
 }
 

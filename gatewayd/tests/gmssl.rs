@@ -78,7 +78,7 @@ async fn our_client_fetches_from_gmssls_quic_server() {
         url: format!("https://localhost:{port}/"),
         ca,
         certificate: own.gateway,
-        key: Secret::File(own.gateway_key),
+        key: Secret::File(own.gateway_key).into(),
         suites: Suites::SmOnly,
         sm_certificate: None,
         sm_key: None,

@@ -77,7 +77,7 @@ impl Origin {
             url: format!("https://localhost:{port}/"),
             ca: self.directory.path().join("certs/both-ca.pem"),
             certificate: files.gateway,
-            key: Secret::File(files.gateway_key),
+            key: Secret::File(files.gateway_key).into(),
             suites: self.suites,
             sm_certificate: Some(sm.gateway),
             sm_key: Some(Secret::File(sm.gateway_key)),
@@ -279,7 +279,7 @@ async fn an_origin_with_a_foreign_certificate_is_refused() {
 async fn a_missing_key_file_stops_the_start_and_is_named() {
     let origin = Origin::start().await;
     let mut part = origin.part(origin.address.port(), &BOTH);
-    part.key = Secret::File(PathBuf::from("/nonexistent/gateway.key"));
+    part.key = Secret::File(PathBuf::from("/nonexistent/gateway.key")).into();
     let (sender, _inputs) = mpsc::channel(4);
     let error = Cloud::new(&part, None, sender).expect_err("must be refused").to_string();
     assert!(error.contains("/nonexistent/gateway.key"), "{error}");

@@ -2,12 +2,19 @@
 """What both ends written in Python share: the bus, ISO-TP links on it, and the demonstration secrets."""
 
 import itertools
+import sys
+import time
 
 import can
 import isotp
 
 # One of can-isotp's sleeps decides how fast it is; nothing here is about that.
 QUICK = {"rx_consecutive_frame_timeout": 5000, "rx_flowcontrol_timeout": 5000, "max_frame_size": 1 << 16}
+
+
+def tell(error):
+    """What a link gave up: whoever waits for it only sees that nothing comes."""
+    print(f"{time.monotonic():.3f} {type(error).__name__}: {error}", file=sys.stderr)
 
 
 class Bus:
@@ -32,7 +39,9 @@ class Bus:
             "tx_padding": 0xCC,
         } | parameters
         address = isotp.Address(mode, txid=tx, rxid=rx, **named)
-        stack = isotp.NotifierBasedCanStack(self.bus, self.notifier, address=address, params=parameters)
+        stack = isotp.NotifierBasedCanStack(
+            self.bus, self.notifier, address=address, params=parameters, error_handler=tell
+        )
         stack.start()
         return stack
 

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 
@@ -24,6 +24,7 @@ const RESET: Opcode = opcode::none(b'S', 0x41);
 /// nor freed before: it rests in here.
 #[derive(Debug)]
 pub struct CharacterDevice {
+    path: PathBuf,
     file: File,
     in_flight: BTreeMap<u64, InFlight>,
 }
@@ -41,19 +42,22 @@ impl CharacterDevice {
     /// # Errors
     /// As `open`; [`io::ErrorKind::InvalidInput`] for what is no character device.
     pub fn open(path: &Path) -> io::Result<Self> {
-        const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).write(true).custom_flags(NONBLOCK).open(path)?;
-        if !file.metadata()?.file_type().is_char_device() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a character device"));
-        }
-        Ok(Self { file, in_flight: BTreeMap::new() })
+        Ok(Self { path: path.to_owned(), file: open(path)?, in_flight: BTreeMap::new() })
     }
 
-    fn reset_device(&self) -> Result<(), TransportError> {
+    fn reset_device(&self) -> rustix::io::Result<()> {
         // SAFETY: the driver takes no argument with this number and touches no memory of ours in it.
-        let done = unsafe { rustix::ioctl::ioctl(&self.file, rustix::ioctl::NoArg::<RESET>::new()) };
-        done.map_err(|error| TransportError::Gone(io::Error::from(error).kind()))
+        unsafe { rustix::ioctl::ioctl(&self.file, rustix::ioctl::NoArg::<RESET>::new()) }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).write(true).custom_flags(NONBLOCK).open(path)?;
+    if !file.metadata()?.file_type().is_char_device() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a character device"));
+    }
+    Ok(file)
 }
 
 impl Transport for CharacterDevice {
@@ -108,8 +112,15 @@ impl Transport for CharacterDevice {
     }
 
     fn reset(&mut self) -> Result<(), TransportError> {
-        self.reset_device()?;
-        self.in_flight.clear();
+        match self.reset_device() {
+            Ok(()) => self.in_flight.clear(),
+            // Gone for good, and its driver touches nothing any more; another one may stand in its place.
+            Err(rustix::io::Errno::NODEV) => {
+                self.in_flight.clear();
+                self.file = open(&self.path).map_err(|error| TransportError::Gone(error.kind()))?;
+            }
+            Err(error) => return Err(TransportError::Gone(io::Error::from(error).kind())),
+        }
         Ok(())
     }
 
@@ -120,7 +131,7 @@ impl Transport for CharacterDevice {
 
 impl Drop for CharacterDevice {
     fn drop(&mut self) {
-        if self.reset_device().is_err() {
+        if self.reset_device().is_err_and(|error| error != rustix::io::Errno::NODEV) {
             // Nobody can say whether the device still writes there. Memory lost is the lesser evil, and the queue's
             // bound is the most it can be.
             std::mem::forget(std::mem::take(&mut self.in_flight));

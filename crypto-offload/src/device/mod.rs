@@ -10,6 +10,7 @@ mod chardev;
 pub mod emulator;
 mod engine;
 mod frames;
+mod keys;
 mod plan;
 mod socket;
 mod transport;

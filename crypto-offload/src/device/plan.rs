@@ -1,9 +1,9 @@
 //! A job as a sequence of requests.
 //!
 //! A chunk is three kinds of them: the leaf, which this side compares; then each running hash; then the opening. So a
-//! device is never asked to open what does not match, and needs no idea of what a chunk is.
+//! device is never asked to open what does not match, and needs no idea of what a chunk is. A key that the device is to
+//! keep is loaded by a request of its own before the first opening with it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) job: JobId,
     operation: Operation,
     stage: Stage,
+    /// Whether the last request was for the key of this stage, not for the stage itself.
+    loading: bool,
     /// Running hashes that are done.
     advanced: Vec<HashState>,
 }
@@ -42,9 +44,14 @@ enum Stage {
 pub(super) enum Next {
     /// Another request.
     Request,
+    /// Another request, with the key under this handle, or (`None`) going along.
+    Key(Option<u64>),
     /// The end.
     Done(Result<Outcome, JobError>),
 }
+
+/// Bytes of a key's handle.
+const HANDLE_LEN: usize = 8;
 
 /// Bytes of a midstate: chaining value, count of blocks, and the unfinished block with its length.
 const fn midstate_len(algorithm: HashAlgorithm) -> usize {
@@ -85,7 +92,7 @@ fn check_seal(seal: &Seal, data: &[u8]) -> Result<(), JobError> {
 
 impl Plan {
     pub(super) const fn new(job: JobId, operation: Operation) -> Self {
-        Self { job, operation, stage: Stage::First, advanced: Vec::new() }
+        Self { job, operation, stage: Stage::First, loading: false, advanced: Vec::new() }
     }
 
     /// What ends the job without a request, if anything does.
@@ -101,11 +108,37 @@ impl Plan {
         self.operation
     }
 
-    /// The next request, and the buffers it takes along.
-    pub(super) fn request(&mut self, id: u64, time: Duration) -> (Request, Buffers) {
+    /// The seal whose key the next request needs, if it needs one.
+    pub(super) const fn seal(&self) -> Option<&Seal> {
+        match (&self.operation, self.stage) {
+            (Operation::Open { seal, .. }, _) => Some(seal),
+            (Operation::Chunk(chunk), Stage::Open) => chunk.seal.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the last request was to load a key.
+    pub(super) const fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// The request to load the key of [`Plan::seal`]; `None` where there is none to load.
+    pub(super) fn load_request(&mut self, id: u64, time: Duration) -> Option<(Request, Buffers)> {
+        let seal = self.seal()?;
+        let mut request = Request::new(id, Code::LoadKey, cipher_code(seal.cipher));
+        request.key = raw_key(seal);
+        request.out_len = HANDLE_LEN;
+        request.time = time;
+        self.loading = true;
+        Some((request, Buffers { output: vec![0; HANDLE_LEN], ..Buffers::default() }))
+    }
+
+    /// The next request, and the buffers it takes along. A key that it needs is the device's own by that handle, or goes
+    /// along.
+    pub(super) fn request(&mut self, id: u64, time: Duration, handle: Option<u64>) -> (Request, Buffers) {
         let (mut request, buffers) = match (&mut self.operation, self.stage) {
             (Operation::Digest { algorithm, data }, _) => digest(id, *algorithm, &[], std::mem::take(data)),
-            (Operation::Open { seal, data }, _) => open(id, seal, std::mem::take(data)),
+            (Operation::Open { seal, data }, _) => open(id, seal, handle, std::mem::take(data)),
             (Operation::VerifySignature { key, message, signature }, _) => {
                 let code = scheme_code(key.scheme);
                 let data = std::mem::take(message);
@@ -119,7 +152,7 @@ impl Plan {
                     (Stage::Running(at), _) if at < chunk.running.len() => {
                         hash_update(id, &chunk.running[at], data)
                     }
-                    (Stage::Open, Some(seal)) => open(id, seal, data),
+                    (Stage::Open, Some(seal)) => open(id, seal, handle, data),
                     _ => digest(id, chunk.tree_algorithm, &chunk.leaf_prefix, data),
                 }
             }
@@ -135,6 +168,10 @@ impl Plan {
 
     /// Puts the buffers of a request that was not taken back where they were.
     pub(super) fn take_back(&mut self, buffers: Buffers) {
+        if std::mem::take(&mut self.loading) {
+            // It had none of the job's.
+            return;
+        }
         match &mut self.operation {
             Operation::Digest { data, .. } | Operation::Open { data, .. } => *data = buffers.data,
             Operation::VerifySignature { message, .. } => *message = buffers.data,
@@ -145,6 +182,10 @@ impl Plan {
     /// Judges an answer to the last request.
     pub(super) fn handle_answer(&mut self, reply: &Reply, mut buffers: Buffers) -> Next {
         let output = std::mem::take(&mut buffers.output);
+        if self.loading {
+            self.loading = false;
+            return self.handle_key(reply.status, &output);
+        }
         self.take_back(buffers);
         let judged = match reply.status {
             Status::Ok => self.advance(output),
@@ -157,6 +198,20 @@ impl Plan {
             Ok(None) => Next::Request,
             Ok(Some(outcome)) => Next::Done(Ok(outcome)),
             Err(error) => Next::Done(Err(error)),
+        }
+    }
+
+    fn handle_key(&self, status: Status, output: &[u8]) -> Next {
+        let handle = output.try_into().map(u64::from_ne_bytes).ok().filter(|&handle| handle != 0);
+        match (status, handle) {
+            (Status::Ok, Some(handle)) => Next::Key(Some(handle)),
+            (Status::NoRoom, _) => Next::Key(None),
+            (Status::Ok, None) => Next::Done(Err(JobError::Engine("device hands out no handle"))),
+            // Not a word about the data: they have not been looked at.
+            (Status::TagMismatch | Status::BadSignature | Status::BadMidstate, _) => {
+                Next::Done(Err(JobError::Engine("device gave no answer to the question")))
+            }
+            (status, _) => Next::Done(Err(self.failure(status))),
         }
     }
 
@@ -222,16 +277,11 @@ impl Plan {
 
     /// What a status means for the job. A refusal that the request does not call for is the device's failure.
     fn failure(&self, status: Status) -> JobError {
-        let seal = match (&self.operation, self.stage) {
-            (Operation::Open { seal, .. }, _) => Some(seal),
-            (Operation::Chunk(chunk), Stage::Open) => chunk.seal.as_ref(),
-            _ => None,
-        };
         let state = match (&self.operation, self.stage) {
             (Operation::Chunk(chunk), Stage::Running(at)) => chunk.running.get(at),
             _ => None,
         };
-        match (status, seal, state) {
+        match (status, self.seal(), state) {
             (Status::TagMismatch, Some(seal), _) => JobError::TagMismatch(seal.cipher),
             (Status::BadMidstate, _, Some(state)) => JobError::Midstate(state.algorithm),
             (Status::Unsupported, ..) => JobError::Engine("device cannot do what it claims"),
@@ -263,7 +313,7 @@ fn hash_update(id: u64, state: &HashState, data: Vec<u8>) -> (Request, Buffers) 
 }
 
 /// The data is at least as long as its tag ([`check_seal`]).
-fn open(id: u64, seal: &Seal, data: Vec<u8>) -> (Request, Buffers) {
+fn open(id: u64, seal: &Seal, handle: Option<u64>, data: Vec<u8>) -> (Request, Buffers) {
     let mut request = Request::new(id, Code::Open, cipher_code(seal.cipher));
     let in_len = data.len().saturating_sub(Cipher::TAG_LEN);
     if let Ok(tag) = data[in_len..].try_into() {
@@ -273,8 +323,12 @@ fn open(id: u64, seal: &Seal, data: Vec<u8>) -> (Request, Buffers) {
     request.out_len = in_len;
     request.in_place = true;
     request.iv = seal.nonce.to_vec();
-    request.key = Key::Raw(Zeroizing::new(Arc::clone(&seal.key).expose().to_vec()));
+    request.key = handle.map_or_else(|| raw_key(seal), Key::Handle);
     (request, Buffers { aux: seal.aad.clone(), extra: Vec::new(), data, output: Vec::new() })
+}
+
+fn raw_key(seal: &Seal) -> Key {
+    Key::Raw(Zeroizing::new(seal.key.expose().to_vec()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 
 use super::{BLOCK_LEN, Powers};
+use crate::guarded::guarded;
 
 /// Whether this CPU has PMULL on 64 bits, and the AES instructions, whose feature it belongs to.
 pub(super) fn has_pmull() -> bool {
@@ -16,18 +17,18 @@ pub(super) fn has_pmull() -> bool {
         && is_aarch64_feature_detected!("pmull")
 }
 
-/// POLYVAL of `blocks`, begun with `sum`.
-pub(super) fn absorb(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
-    assert!(has_pmull(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { all(powers, sum, blocks) }
+guarded! {
+    /// POLYVAL of `blocks`, begun with `sum`.
+    pub(super) fn absorb(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
+        has_pmull => all
+    }
 }
 
-/// POLYVAL's product.
-pub(super) fn multiply(a: u128, b: u128) -> u128 {
-    assert!(has_pmull(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { single(a, b) }
+guarded! {
+    /// POLYVAL's product.
+    pub(super) fn multiply(a: u128, b: u128) -> u128 {
+        has_pmull => single
+    }
 }
 
 #[target_feature(enable = "neon,aes")]

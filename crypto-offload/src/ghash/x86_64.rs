@@ -7,6 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::{BLOCK_LEN, POWERS, Powers};
+use crate::guarded::guarded;
 
 /// Whether this CPU has PCLMULQDQ, and AVX so that it mixes with AVX code without a penalty.
 pub(super) fn has_clmul() -> bool {
@@ -21,25 +22,25 @@ pub(super) fn has_wide_clmul() -> bool {
         && is_x86_feature_detected!("avx512bw")
 }
 
-/// POLYVAL of `blocks`, begun with `sum`.
-pub(super) fn absorb(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
-    assert!(has_clmul(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { narrow(powers, sum, blocks) }
+guarded! {
+    /// POLYVAL of `blocks`, begun with `sum`.
+    pub(super) fn absorb(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
+        has_clmul => narrow
+    }
 }
 
-/// The same on 512 bits.
-pub(super) fn absorb_wide(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
-    assert!(has_wide_clmul(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { wide(powers, sum, blocks) }
+guarded! {
+    /// The same on 512 bits.
+    pub(super) fn absorb_wide(powers: &Powers, sum: u128, blocks: &[[u8; BLOCK_LEN]]) -> u128 {
+        has_wide_clmul => wide
+    }
 }
 
-/// POLYVAL's product.
-pub(super) fn multiply(a: u128, b: u128) -> u128 {
-    assert!(has_clmul(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { single(a, b) }
+guarded! {
+    /// POLYVAL's product.
+    pub(super) fn multiply(a: u128, b: u128) -> u128 {
+        has_clmul => single
+    }
 }
 
 #[target_feature(enable = "pclmulqdq,avx")]

@@ -1,15 +1,14 @@
 //! A token as an engine.
 
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
-use std::thread::Builder;
+use std::os::fd::BorrowedFd;
 
 use cryptoki::mechanism::MechanismType;
 
 use super::token::{Token, TokenError};
-use crate::engine::{Capabilities, Engine, Health, Kind, Refused, RefusedReason};
+use crate::engine::waiting::{Primitives, WaitingEngine};
+use crate::engine::{Capabilities, Engine, Health, Kind, Refused};
 use crate::job::{
-    ChunkOperation, Cipher, Completion, HashAlgorithm, Job, JobError, Operation, Outcome, Seal,
-    SignatureScheme,
+    Cipher, Completion, Digest, HashAlgorithm, Job, JobError, PublicKey, Seal, SignatureScheme, Verdict,
 };
 
 /// Jobs that may be at the token.
@@ -20,84 +19,42 @@ const MAX_BYTES: usize = 4 << 20;
 /// A token that does jobs one after the other on a thread of its own, which ends with the engine: at once, or after the
 /// job that the token has.
 #[derive(Debug)]
-pub struct Pkcs11Engine {
-    capabilities: Capabilities,
-    identity: String,
-    jobs: SyncSender<Job>,
-    completions: Receiver<Completion>,
-    in_flight: usize,
-    /// Whether the thread has ended without being told to.
-    dead: bool,
-}
+pub struct Pkcs11Engine(WaitingEngine);
 
 impl Pkcs11Engine {
     /// An engine over `token`.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When there is no thread or no event to be had.
     pub fn new(token: Token) -> std::io::Result<Self> {
-        let (jobs, orders) = sync_channel::<Job>(DEPTH);
-        let (answers, completions) = channel();
-        let capabilities = capabilities(&token);
-        let identity = token.identity().to_owned();
-        // Not joined: a token that hangs must not hold the program up.
-        Builder::new().name("pkcs11".to_owned()).spawn(move || {
-            for Job { id, operation, .. } in orders {
-                let result = run(&token, operation);
-                if answers.send(Completion { id, result }).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { capabilities, identity, jobs, completions, in_flight: 0, dead: false })
+        let (capabilities, identity) = (capabilities(&token), token.identity().to_owned());
+        WaitingEngine::new("pkcs11", capabilities, identity, token).map(Self)
     }
 }
 
 impl Engine for Pkcs11Engine {
     fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        self.0.capabilities()
     }
 
     fn submit(&mut self, job: Job) -> Result<(), Refused> {
-        if !self.capabilities.supports(&job.operation) {
-            return Err(Refused::new(job, RefusedReason::Unsupported));
-        }
-        if self.in_flight >= DEPTH {
-            return Err(Refused::new(job, RefusedReason::Full));
-        }
-        match self.jobs.try_send(job) {
-            Ok(()) => {
-                self.in_flight += 1;
-                Ok(())
-            }
-            Err(TrySendError::Full(job)) => Err(Refused::new(job, RefusedReason::Full)),
-            Err(TrySendError::Disconnected(job)) => {
-                self.dead = true;
-                Err(Refused::new(job, RefusedReason::Down))
-            }
-        }
+        self.0.submit(job)
     }
 
     fn poll_completion(&mut self) -> Option<Completion> {
-        match self.completions.try_recv() {
-            Ok(completion) => {
-                self.in_flight = self.in_flight.saturating_sub(1);
-                Some(completion)
-            }
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => {
-                self.dead = true;
-                None
-            }
-        }
+        self.0.poll_completion()
     }
 
     fn health(&self) -> Health {
-        if self.dead { Health::Down("token's thread has ended") } else { Health::Up }
+        self.0.health()
     }
 
     fn identity(&self) -> String {
-        self.identity.clone()
+        self.0.identity()
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.fd()
     }
 }
 
@@ -119,50 +76,30 @@ fn capabilities(token: &Token) -> Capabilities {
     }
 }
 
-fn run(token: &Token, operation: Operation) -> Result<Outcome, JobError> {
-    match operation {
-        Operation::Chunk(chunk) => open_chunk(token, &chunk),
-        Operation::Digest { algorithm, data } => {
-            token.digest(algorithm, &[&data]).map(Outcome::Digest).map_err(failure)
-        }
-        Operation::Open { seal, data } => open(token, &seal, &data).map(Outcome::Opened),
-        Operation::VerifySignature { key, message, signature } => {
-            token.verify_p256(&key.bytes, &message, &signature).map(Outcome::Signature).map_err(failure)
-        }
+impl Primitives for Token {
+    fn digest(&mut self, algorithm: HashAlgorithm, parts: &[&[u8]]) -> Result<Digest, JobError> {
+        Self::digest(self, algorithm, parts).map_err(failure)
     }
-}
 
-/// The order is the contract of [`ChunkOperation`]: authenticate, then open. There are no running hashes, since the
-/// engine claims no midstates.
-fn open_chunk(token: &Token, chunk: &ChunkOperation) -> Result<Outcome, JobError> {
-    let found = token.digest(chunk.tree_algorithm, &[&chunk.leaf_prefix, &chunk.data]).map_err(failure)?;
-    if found != chunk.expected_leaf {
-        return Err(JobError::LeafMismatch { expected: chunk.expected_leaf, found });
+    fn open(&mut self, seal: &Seal, data: &[u8]) -> Result<Vec<u8>, JobError> {
+        self.open_sealed(seal, data).map_err(|error| match error {
+            TokenError::TagMismatch => JobError::TagMismatch(seal.cipher),
+            error => failure(error),
+        })
     }
-    let data = match &chunk.seal {
-        Some(seal) => open(token, seal, &chunk.data)?,
-        None => chunk.data.clone(),
-    };
-    Ok(Outcome::Chunk { data, running: Vec::new() })
-}
 
-fn open(token: &Token, seal: &Seal, data: &[u8]) -> Result<Vec<u8>, JobError> {
-    let found = seal.key.expose().len();
-    if found != seal.cipher.key_len() {
-        return Err(JobError::KeyLength { cipher: seal.cipher, found });
+    fn verify(&mut self, key: &PublicKey, message: &[u8], signature: &[u8]) -> Result<Verdict, JobError> {
+        self.verify_p256(&key.bytes, message, signature).map_err(failure)
     }
-    token.open_sealed(seal, data).map_err(|error| match error {
-        TokenError::TagMismatch => JobError::TagMismatch(seal.cipher),
-        error => failure(error),
-    })
 }
 
 /// What exactly the token said does not fit a job's error; its kind does.
 fn failure(error: TokenError) -> JobError {
     JobError::Engine(match error {
-        TokenError::Pkcs11(_) | TokenError::Pin(_) => "token failed",
-        TokenError::NoToken(_) | TokenError::NoKey(_) => "token has no such key",
+        TokenError::Pkcs11(_) | TokenError::Pin(_) | TokenError::Thread(_) => "token failed",
+        TokenError::NoToken(_) | TokenError::NoKey(_) | TokenError::Certificate => "token has no such key",
         TokenError::Unsupported(_) => "token cannot do what it claims",
+        TokenError::Silent | TokenError::Gone => "token does not answer",
         TokenError::TagMismatch | TokenError::Answer(_) => "token gave no answer to the question",
     })
 }

@@ -16,4 +16,4 @@ pub use engine::Pkcs11Engine;
 #[cfg(feature = "tls")]
 pub use signer::TokenSigningKey;
 pub use token::{Module, Token, TokenError};
-pub use uri::{KeyUri, UriError};
+pub use uri::{KeyUri, PinSource, UriError};

@@ -44,9 +44,39 @@ pub enum TokenError {
     /// The data's or the key's fault: the authentication tag is wrong.
     #[error("authentication tag does not match")]
     TagMismatch,
+    /// The key in the token is not the one that the certificate is for, or the certificate is none.
+    #[error("the token's key is not the certificate's")]
+    Certificate,
+    /// The token's fault: it has not answered in time, or has so much to do that it will not.
+    #[error("token does not answer in time")]
+    Silent,
+    /// The thread that speaks to the token has ended.
+    #[error("token is not spoken to any more")]
+    Gone,
+    /// No thread to speak to the token.
+    #[error("there is no thread for the token: {0}")]
+    Thread(#[source] std::io::Error),
     /// The token's fault: something else than a signature or a digest came out.
     #[error("token answers with something else than a {0}")]
     Answer(&'static str),
+}
+
+impl TokenError {
+    /// Whether the same may go well later without anybody changing anything: the token is plugged in, or its driver
+    /// starts. A wrong PIN is not such a case, and a token that is asked again with it locks itself.
+    pub const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::NoToken(_)
+                | Self::Silent
+                | Self::Gone
+                | Self::Thread(_)
+                | Self::Pkcs11(Error::Pkcs11(
+                    RvError::DeviceError | RvError::DeviceRemoved | RvError::TokenNotPresent,
+                    _
+                ))
+        )
+    }
 }
 
 /// A PKCS#11 library. A process loads each library once and shares it.

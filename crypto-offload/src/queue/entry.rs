@@ -62,6 +62,14 @@ impl Entry {
         lanes.filter(|&(_, (lane, &tried))| !tried && may(lane)).map(|(at, _)| at).collect()
     }
 
+    /// There is a new engine in front of number `at`.
+    pub(super) fn handle_added_lane(&mut self, at: usize) {
+        self.tried.insert(at.min(self.tried.len()), false);
+        if let Some(claim) = self.claim.as_mut().filter(|claim| claim.lane >= at) {
+            claim.lane += 1;
+        }
+    }
+
     /// Whether `outcome` is an answer to this question at all.
     pub(super) fn is_answered_by(&self, outcome: &Outcome) -> bool {
         self.shape.fits(outcome)

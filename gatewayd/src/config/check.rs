@@ -95,9 +95,12 @@ fn broker(mqtt: &MqttPart, found: &mut Vec<Finding>) {
 
 fn crypto(config: &Config, found: &mut Vec<Finding>) {
     let crypto = &config.crypto;
-    if !matches!(crypto.engines[..], [EngineName::Software] | [EngineName::Device, EngineName::Software]) {
+    let order = [EngineName::Device, EngineName::AfAlg, EngineName::Software];
+    let in_order: Vec<_> = order.into_iter().filter(|it| crypto.engines.contains(it)).collect();
+    if in_order != crypto.engines || crypto.engines.last() != Some(&EngineName::Software) {
         let message =
-            "crypto.engines is [\"software\"] or [\"device\", \"software\"]: the CPU stands behind any other"
+            "crypto.engines is \"software\", and before it \"device\" and \"af-alg\" if wanted, in this \
+                       order: the CPU stands behind any other"
                 .to_owned();
         found.push(Finding::error("CRY-001", 0, message));
     }

@@ -6,6 +6,7 @@
 pub mod addressing;
 mod check;
 mod finding;
+pub mod key;
 pub mod link;
 pub mod parts;
 pub mod reference;

@@ -7,6 +7,7 @@ use crypto_offload::tls::Suites;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::addressing::AddressingPart;
+use super::key::PrivateKey;
 use super::link::LinkUrl;
 use super::units::{Size, Span};
 
@@ -28,8 +29,9 @@ pub struct CloudPart {
     pub ca: PathBuf,
     /// PEM file with the gateway's own certificate chain.
     pub certificate: PathBuf,
-    /// Its private key: a PEM file, or `credential:NAME` for one that systemd passes in.
-    pub key: Secret,
+    /// Its private key: a PEM file, `credential:NAME` for one that systemd passes in, or the `pkcs11:` URI of a P-256 key
+    /// in a token.
+    pub key: PrivateKey,
     /// Which TLS suites the origin and the broker may have: `sm-only`, `sm-preferred` or `international`.
     #[serde(default, deserialize_with = "suites", serialize_with = "suites_name")]
     pub suites: Suites,
@@ -137,9 +139,9 @@ pub struct MqttPart {
     /// PEM file with the certificate chain to show the broker. With `mqtts` only; the one of `[cloud]` otherwise.
     #[serde(default)]
     pub certificate: Option<PathBuf>,
-    /// The private key of `certificate`.
+    /// The private key of `certificate`, as `cloud.key`.
     #[serde(default)]
-    pub key: Option<Secret>,
+    pub key: Option<PrivateKey>,
     /// MQTT keep-alive.
     #[serde(default = "MqttPart::default_keep_alive")]
     pub keep_alive: Span,
@@ -202,6 +204,8 @@ pub enum EngineName {
     Software,
     /// A coprocessor behind `crypto.device`.
     Device,
+    /// The kernel's crypto over `AF_ALG` sockets.
+    AfAlg,
 }
 
 impl Default for CryptoPart {
@@ -301,9 +305,9 @@ pub struct BusPart {
     /// PEM file with the certificate chain to show the entity. With `doips` only; the one of `[cloud]` otherwise.
     #[serde(default)]
     pub certificate: Option<PathBuf>,
-    /// The private key of `certificate`.
+    /// The private key of `certificate`, as `cloud.key`.
     #[serde(default)]
-    pub key: Option<Secret>,
+    pub key: Option<PrivateKey>,
 }
 
 impl BusPart {
@@ -381,19 +385,12 @@ impl EcuPart {
 
 /// Where a secret is kept; never the secret itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "String", into = "String")]
+#[serde(try_from = "String", into = "String")]
 pub enum Secret {
     /// A file, by path.
     File(PathBuf),
     /// A systemd credential, by name (`LoadCredential=`).
     Credential(String),
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        text.strip_prefix("credential:")
-            .map_or_else(|| Self::File(PathBuf::from(&text)), |name| Self::Credential(name.to_owned()))
-    }
 }
 
 impl From<Secret> for String {
@@ -406,6 +403,12 @@ impl From<Secret> for String {
 }
 
 impl Secret {
+    /// The secret that `text` names; anything but `credential:NAME` is a path.
+    pub(super) fn stored(text: &str) -> Self {
+        text.strip_prefix("credential:")
+            .map_or_else(|| Self::File(PathBuf::from(text)), |name| Self::Credential(name.to_owned()))
+    }
+
     /// The file to read the secret from.
     ///
     /// # Errors

@@ -107,7 +107,7 @@ pub(super) fn mqtt(
     Ok(MqttConfig {
         host: address.host,
         port: address.port,
-        tls: tls.transpose().map_err(wrong)?,
+        tls: tls.transpose()?,
         client_id: format!("gatewayd-{}", config.vehicle.vin),
         keep_alive: config.mqtt.keep_alive.get(),
         outbox: config.mqtt.outbox,

@@ -24,7 +24,7 @@ use crate::gateway::message::{EcuIndex, Input};
 use crate::io::can::BusWorker;
 use crate::io::doip::DoipWorker;
 use crate::io::link::LinkWorker;
-use crate::io::tls::ClientTls;
+use crate::io::tls::{ClientTls, TlsError};
 use crate::runtime::Layout;
 
 /// One `[[bus]]` with its ECUs, checked.
@@ -62,7 +62,11 @@ fn link(config: &Config, part: &BusPart, credentials: Option<&Path>) -> Result<L
                     .ok_or_else(|| wrong(format!("bus `{}`: protocol_version is 2 or 3", part.name)))?,
             };
             let tls = url.tls.then(|| ClientTls::for_entity(part, &config.cloud, credentials));
-            let tls = tls.transpose().map_err(|error| wrong(format!("bus `{}`: {error}", part.name)))?;
+            let tls = tls.transpose().map_err(|error| match error {
+                // It may yet be plugged in, and says itself which it is.
+                error @ TlsError::Token { .. } => StartError::Tls(error),
+                error => wrong(format!("bus `{}`: {error}", part.name)),
+            })?;
             let seats = ecus.try_fold(Vec::new(), |mut seats, (at, ecu)| {
                 seats.push(doip_seat(config, at, ecu)?);
                 Ok::<_, StartError>(seats)

@@ -14,6 +14,7 @@ use crypto_offload::queue::{Clock, Queue};
 use crypto_offload::software::KnownAnswerFailed;
 use tokio::sync::mpsc;
 
+use self::engines::MissingDevice;
 use self::report::Reporter;
 use self::wait::wait_readable;
 use super::worker::Worker;
@@ -56,8 +57,8 @@ struct Shared {
 }
 
 impl CryptoWorker {
-    /// Tests the CPU, opens the other engines and starts the thread. A coprocessor that is absent is reported and done
-    /// without.
+    /// Tests the CPU, opens the other engines and starts the thread. A coprocessor that is absent is reported, done without
+    /// and looked for again.
     ///
     /// # Errors
     /// [`CryptoError`]. The daemon must not start without an engine that passes its test.
@@ -73,7 +74,7 @@ impl CryptoWorker {
             }
             let mut queue = Queue::new(limits, engines.present);
             let mut reporter = Reporter::new(told, engines.absent);
-            work(&mut queue, &mut reporter, &jobs, &inputs);
+            work(&mut queue, &mut reporter, engines.missing, &jobs, &inputs);
         })?;
         Ok(Self { worker, shared })
     }
@@ -107,6 +108,7 @@ fn refused(id: JobId) -> Completion {
 fn work(
     queue: &mut Queue,
     reporter: &mut Reporter,
+    mut missing: Option<MissingDevice>,
     jobs: &blocking::Receiver<Job>,
     inputs: &mpsc::Sender<Input>,
 ) {
@@ -116,11 +118,14 @@ fn work(
                 return;
             }
         }
+        if queue.is_idle() && missing.as_ref().is_some_and(|it| it.due() <= Instant::now()) {
+            look_again(queue, reporter, &mut missing);
+        }
         if queue.is_idle() && queue.wants_calibration() {
             calibrate(queue);
         }
         reporter.handle_turn(Instant::now(), queue);
-        match next_job(queue, jobs) {
+        match next_job(queue, missing.as_ref(), jobs) {
             Ok(job) => {
                 if let Err(refusal) = queue.submit(Instant::now(), job) {
                     let completion = refused(refusal.job.id);
@@ -135,10 +140,28 @@ fn work(
     }
 }
 
-/// Waits for a job, or until the queue has something to do.
-fn next_job(queue: &Queue, jobs: &blocking::Receiver<Job>) -> Result<Job, blocking::RecvTimeoutError> {
+/// Looks for a coprocessor that was not there, and puts it in front where it is there now.
+fn look_again(queue: &mut Queue, reporter: &mut Reporter, missing: &mut Option<MissingDevice>) {
+    match missing.as_mut().map(MissingDevice::look) {
+        Some(Ok(engine)) => {
+            queue.add_engine(0, engine);
+            reporter.handle_look("device", None);
+            *missing = None;
+        }
+        Some(Err(status)) => reporter.handle_look("device", Some(*status)),
+        None => {}
+    }
+}
+
+/// Waits for a job, or until the queue has something to do, or a coprocessor is to be looked for.
+fn next_job(
+    queue: &Queue,
+    missing: Option<&MissingDevice>,
+    jobs: &blocking::Receiver<Job>,
+) -> Result<Job, blocking::RecvTimeoutError> {
     if queue.is_idle() {
-        let due = queue.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+        let due = queue.poll_timeout().into_iter().chain(missing.map(MissingDevice::due)).min();
+        let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         // A coprocessor that goes away while there is nothing to do is to be seen in the status.
         let look = queue.fds().next().map(|_| IDLE_LOOK);
         return match due.into_iter().chain(look).min() {
@@ -178,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::config::parts::EngineName;
+    use crate::config::units::Span;
 
     fn job(id: u64) -> Job {
         let operation = Operation::Digest { algorithm: HashAlgorithm::Sm3, data: b"abc".to_vec() };
@@ -219,6 +243,29 @@ mod tests {
         let status = status(&worker, |status| status.jobs == 1);
         let states: Vec<_> = status.engines.iter().map(|it| (it.name.as_str(), it.state.as_str())).collect();
         assert_eq!(states, [("software", "up"), ("device", "absent")]);
+    }
+
+    #[test]
+    fn a_coprocessor_that_comes_later_is_found_and_stands_before_the_cpu() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("device");
+        let (sender, mut inputs) = mpsc::channel(4);
+        let probation = Span(Duration::from_millis(20));
+        let config = CryptoPart { probation, ..config(format!("socket:{}", path.display())) };
+        let worker = CryptoWorker::start(&config, Pin::ANYWHERE, sender).expect("the CPU is there");
+        complete(&worker, &mut inputs, 1);
+        assert_eq!(status(&worker, |status| status.jobs == 1).engines[1].state, "absent");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        std::thread::spawn(move || {
+            let mut emulator = Emulator::new(Model::default()).expect("a sound build");
+            for stream in listener.incoming() {
+                let _ = emulator.serve(&stream.expect("the worker connects"));
+            }
+        });
+        let found =
+            status(&worker, |status| status.engines[0].name == "device" && status.engines[0].state == "up");
+        assert_eq!((found.engines.len(), found.engines[1].name.as_str()), (2, "software"));
+        complete(&worker, &mut inputs, 2);
     }
 
     #[test]

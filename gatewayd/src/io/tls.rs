@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crypto_offload::pkcs11::{TokenError, TokenSigningKey};
 use crypto_offload::tls::{Family, Suites};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::key::{PrivateKey, TokenKey};
 use crate::config::parts::{BusPart, CloudPart, MqttPart, Secret};
 
 /// Why the gateway cannot authenticate itself or its peer.
@@ -25,6 +28,16 @@ pub enum TlsError {
     /// A credential is not there.
     #[error("{0}")]
     Credential(String),
+    /// The key is in a token, and the token does not sign with it.
+    #[error("cannot use key {object:?} of token {token:?}: {reason}")]
+    Token {
+        /// Label of the token.
+        token: String,
+        /// Label of the key.
+        object: String,
+        /// What is wrong with it.
+        reason: TokenError,
+    },
     /// The configured URL is not one.
     #[error("cloud.url: {0}")]
     Url(String),
@@ -49,7 +62,22 @@ const fn kind(family: Family) -> &'static str {
 }
 
 /// A PEM file with a chain, and where its key is.
-type Identity<'a> = (&'a Path, &'a Secret);
+type Identity<'a> = (&'a Path, KeyPlace<'a>);
+
+#[derive(Clone, Copy)]
+enum KeyPlace<'a> {
+    Stored(&'a Secret),
+    Token(&'a TokenKey),
+}
+
+impl<'a> From<&'a PrivateKey> for KeyPlace<'a> {
+    fn from(key: &'a PrivateKey) -> Self {
+        match key {
+            PrivateKey::Stored(secret) => Self::Stored(secret),
+            PrivateKey::Token(key) => Self::Token(key),
+        }
+    }
+}
 
 /// One configuration for each family that the policy allows, in the order in which they are tried.
 #[derive(Clone, Debug)]
@@ -80,7 +108,7 @@ impl ClientTls {
     ) -> Result<Self, TlsError> {
         let mut identities = own(cloud);
         if let (Some(certificate), Some(key)) = (&part.certificate, &part.key) {
-            identities.insert(0, (certificate, key));
+            identities.insert(0, (certificate, key.into()));
         }
         Self::new(cloud.suites, part.ca.as_ref().unwrap_or(&cloud.ca), &identities, credentials)
     }
@@ -96,7 +124,7 @@ impl ClientTls {
     ) -> Result<Self, TlsError> {
         let mut identities = own(cloud);
         if let (Some(certificate), Some(key)) = (&part.certificate, &part.key) {
-            identities.insert(0, (certificate, key));
+            identities.insert(0, (certificate, key.into()));
         }
         Self::new(cloud.suites, part.ca.as_ref().unwrap_or(&cloud.ca), &identities, credentials)
     }
@@ -118,8 +146,8 @@ impl ClientTls {
 }
 
 fn own(part: &CloudPart) -> Vec<Identity<'_>> {
-    let sm = part.sm_certificate.as_deref().zip(part.sm_key.as_ref());
-    sm.into_iter().chain([(part.certificate.as_path(), &part.key)]).collect()
+    let sm = part.sm_certificate.as_deref().zip(part.sm_key.as_ref().map(KeyPlace::Stored));
+    sm.into_iter().chain([(part.certificate.as_path(), (&part.key).into())]).collect()
 }
 
 /// TLS 1.3 only, the configured authorities only, our own certificate of this family shown.
@@ -139,18 +167,43 @@ fn client_config(
         if chain.first().and_then(Family::of_certificate) != Some(family) {
             continue;
         }
-        let key_path = key.path(credentials).map_err(TlsError::Credential)?;
-        let key = PrivateKeyDer::from_pem_file(&key_path)
-            .map_err(|error| TlsError::File { path: key_path, reason: error.to_string() })?;
-        let mut config = ClientConfig::builder_with_provider(family.provider())
+        let builder = ClientConfig::builder_with_provider(family.provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)?;
+            .with_root_certificates(roots);
+        let mut config = match key {
+            KeyPlace::Stored(secret) => builder.with_client_auth_cert(chain, stored(secret, credentials)?)?,
+            KeyPlace::Token(key) => {
+                let key = in_token(key, &chain, credentials)?;
+                let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, Arc::new(key)));
+                builder.with_client_cert_resolver(Arc::new(resolver))
+            }
+        };
         // One peer, a few tickets: the default keeps room for 256 servers.
         config.resumption = Resumption::in_memory_sessions(8);
         return Ok(config);
     }
     Err(TlsError::Missing { suites, family })
+}
+
+fn stored(secret: &Secret, credentials: Option<&Path>) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let path = secret.path(credentials).map_err(TlsError::Credential)?;
+    PrivateKeyDer::from_pem_file(&path).map_err(|error| TlsError::File { path, reason: error.to_string() })
+}
+
+/// The token is opened and has signed once when this returns.
+fn in_token(
+    TokenKey { uri, pin }: &TokenKey,
+    chain: &[CertificateDer<'_>],
+    credentials: Option<&Path>,
+) -> Result<TokenSigningKey, TlsError> {
+    let pin = pin.path(credentials).map_err(TlsError::Credential)?;
+    // An empty chain has no family and does not come here.
+    let leaf = chain.first().map_or(CertificateDer::from_slice(&[]), |leaf| CertificateDer::from_slice(leaf));
+    TokenSigningKey::open(uri, &pin, &leaf).map_err(|reason| TlsError::Token {
+        token: uri.token.clone(),
+        object: uri.object.clone(),
+        reason,
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

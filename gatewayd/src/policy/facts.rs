@@ -14,11 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::subject::{DAEMON, PROFILER, credential_source};
+use super::subject::{DAEMON, PROFILER, credential_source, private_keys, secrets};
 use crate::config::Config;
 use crate::config::parts::Secret;
 
-/// The facts. Maps by key are by key path of the configuration: `cloud.key`, `uptane.key_encryption_key[0].key`.
+/// The facts. Maps by key are by key path of the configuration: `cloud.key`, `uptane.key_encryption_key[0].key`; where a
+/// key is in a token, `cloud.key.pin` and `cloud.key.module` for the file of its PIN and its library.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Facts {
@@ -224,29 +225,24 @@ fn named_files(config: &Config, facts: &Facts) -> Vec<(String, Result<PathBuf, S
     let mut files = vec![
         ("cloud.ca".to_owned(), Ok(config.cloud.ca.clone())),
         ("cloud.certificate".to_owned(), Ok(config.cloud.certificate.clone())),
-        ("cloud.key".to_owned(), secret(&config.cloud.key)),
         ("uptane.director_root".to_owned(), Ok(config.uptane.director_root.clone())),
         ("uptane.image_root".to_owned(), Ok(config.uptane.image_root.clone())),
     ];
-    let (cloud, mqtt) = (&config.cloud, &config.mqtt);
     for (key, path) in [
-        ("cloud.sm_certificate", &cloud.sm_certificate),
-        ("mqtt.ca", &mqtt.ca),
-        ("mqtt.certificate", &mqtt.certificate),
+        ("cloud.sm_certificate", &config.cloud.sm_certificate),
+        ("mqtt.ca", &config.mqtt.ca),
+        ("mqtt.certificate", &config.mqtt.certificate),
     ] {
         files.extend(path.iter().map(|it| (key.to_owned(), Ok(it.clone()))));
-    }
-    for (key, named) in [("cloud.sm_key", &cloud.sm_key), ("mqtt.key", &mqtt.key)] {
-        files.extend(named.iter().map(|it| (key.to_owned(), secret(it))));
     }
     for (at, bus) in config.buses.iter().map(|it| it.get_ref()).enumerate() {
         for (name, path) in [("ca", &bus.ca), ("certificate", &bus.certificate)] {
             files.extend(path.iter().map(|it| (format!("bus[{at}].{name}"), Ok(it.clone()))));
         }
-        files.extend(bus.key.iter().map(|it| (format!("bus[{at}].key"), secret(it))));
     }
-    for (at, key) in config.uptane.key_encryption_keys.iter().enumerate() {
-        files.push((format!("uptane.key_encryption_key[{at}].key"), secret(&key.key)));
-    }
+    files.extend(secrets(config).into_iter().map(|(key, it)| (key, secret(it))));
+    // Whatever is in the library of a token runs as the daemon.
+    let tokens = private_keys(config).into_iter().filter_map(|(key, it)| Some((key, it.token()?)));
+    files.extend(tokens.map(|(key, it)| (format!("{key}.module"), Ok(it.uri.module_path.clone()))));
     files
 }

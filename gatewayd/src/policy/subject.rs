@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::facts::{Facts, Setting, UnitFact};
 use super::lines::Lines;
 use crate::config::Config;
+use crate::config::key::PrivateKey;
 use crate::config::parts::{BusPart, EcuPart, Secret};
 use canfd::uds::profile::Profile;
 
@@ -37,17 +38,14 @@ impl Subject {
         self.facts.units.get(PROFILER)
     }
 
-    /// Every secret that the configuration names, with its key path.
+    /// Every secret that the daemon reads itself, with its key path: keys, and PINs of tokens as `KEY.pin`.
     pub fn secrets(&self) -> Vec<(String, &Secret)> {
-        let keys = self.config.uptane.key_encryption_keys.iter().enumerate();
-        let mut all: Vec<_> =
-            keys.map(|(at, it)| (format!("uptane.key_encryption_key[{at}].key"), &it.key)).collect();
-        all.push(("cloud.key".to_owned(), &self.config.cloud.key));
-        all.extend(self.config.cloud.sm_key.iter().map(|it| ("cloud.sm_key".to_owned(), it)));
-        all.extend(self.config.mqtt.key.iter().map(|it| ("mqtt.key".to_owned(), it)));
-        let buses = self.config.buses.iter().map(|it| it.get_ref()).enumerate();
-        all.extend(buses.filter_map(|(at, bus)| Some((format!("bus[{at}].key"), bus.key.as_ref()?))));
-        all
+        secrets(&self.config)
+    }
+
+    /// Every private key for TLS, with its key path.
+    pub fn private_keys(&self) -> Vec<(String, &PrivateKey)> {
+        private_keys(&self.config)
     }
 
     /// Every ECU whose bus and dialect are described, with the key path of its dialect.
@@ -64,6 +62,28 @@ impl Subject {
     pub fn dialects(&self) -> impl Iterator<Item = (String, &Profile)> {
         self.config.dialects.iter().map(|(name, it)| (format!("dialect.{name}"), it))
     }
+}
+
+/// As [`Subject::private_keys`].
+pub(super) fn private_keys(config: &Config) -> Vec<(String, &PrivateKey)> {
+    let mut all = vec![("cloud.key".to_owned(), &config.cloud.key)];
+    all.extend(config.mqtt.key.iter().map(|it| ("mqtt.key".to_owned(), it)));
+    let buses = config.buses.iter().map(|it| it.get_ref()).enumerate();
+    all.extend(buses.filter_map(|(at, bus)| Some((format!("bus[{at}].key"), bus.key.as_ref()?))));
+    all
+}
+
+/// As [`Subject::secrets`].
+pub(super) fn secrets(config: &Config) -> Vec<(String, &Secret)> {
+    let keys = config.uptane.key_encryption_keys.iter().enumerate();
+    let mut all: Vec<_> =
+        keys.map(|(at, it)| (format!("uptane.key_encryption_key[{at}].key"), &it.key)).collect();
+    all.extend(config.cloud.sm_key.iter().map(|it| ("cloud.sm_key".to_owned(), it)));
+    all.extend(private_keys(config).into_iter().map(|(key, it)| match it {
+        PrivateKey::Stored(secret) => (key, secret),
+        PrivateKey::Token(token) => (format!("{key}.pin"), &token.pin),
+    }));
+    all
 }
 
 /// Where the unit's credential `name` comes from; `None` where the unit loads none of that name.

@@ -18,6 +18,7 @@ pub mod sweep;
 mod tester;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod wire;
 
 pub use config::EcuConfig;

@@ -1,6 +1,7 @@
 //! A simulated ECU as a node of a bus: ISO-TP below, and a thread that drives both.
 
 use super::SimEcu;
+use super::thread::{NodeThread, ask};
 use super::wire::{Wire, WireFault};
 use canfd::bus::{Bus, BusError, SendOutcome};
 use canfd::frame::{CanId, CanIds, FdFrame};
@@ -10,9 +11,10 @@ use std::collections::VecDeque;
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
+/// Frames heard before timers and commands have their turn.
+const TURN: usize = 256;
 /// Answers that may wait for the link; the server has at most eight of its own.
 const MAX_WAITING: usize = 16;
 
@@ -234,7 +236,7 @@ type Command = Box<dyn FnOnce(&mut EcuPort) + Send>;
 pub struct EcuNode {
     commands: mpsc::Sender<Command>,
     waker: UnixStream,
-    thread: Option<JoinHandle<Result<(), NodeError>>>,
+    thread: NodeThread,
 }
 
 impl EcuNode {
@@ -247,8 +249,8 @@ impl EcuNode {
         wake.set_nonblocking(true)?;
         let (commands, inbox) = mpsc::channel();
         let runner = Runner { bus, port: EcuPort::new(ecu, config), wake, inbox, blocked: None };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || runner.run())?;
-        Ok(Self { commands, waker, thread: Some(thread) })
+        let thread = NodeThread::spawn(name, move || runner.run())?;
+        Ok(Self { commands, waker, thread })
     }
 
     /// Asks the ECU in its thread, between two frames: inject a fault, read a version.
@@ -270,19 +272,15 @@ impl EcuNode {
         &self,
         question: impl FnOnce(&mut EcuPort) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        let command = move |port: &mut EcuPort| {
-            // Nobody waits for the answer if the asker is gone.
-            let _ = answer.send(question(port));
-        };
-        self.commands.send(Box::new(command)).map_err(|_| NodeError::Stopped)?;
-        std::io::Write::write(&mut &self.waker, &[1]).map_err(|_| NodeError::Stopped)?;
-        answered.recv().map_err(|_| NodeError::Stopped)
+        ask(question, |command| {
+            self.commands.send(command).map_err(|_| NodeError::Stopped)?;
+            std::io::Write::write(&mut &self.waker, &[1]).map(drop).map_err(|_| NodeError::Stopped)
+        })
     }
 
     /// Whether the thread has ended; [`Self::stop`] says why.
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread.has_ended()
     }
 
     /// Cuts the power and says how the thread ended.
@@ -294,10 +292,9 @@ impl EcuNode {
     }
 
     fn join(&mut self) -> Result<(), NodeError> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
         // The thread sees the end of the stream; if it is gone already, so is the stream.
         let _ = self.waker.shutdown(std::net::Shutdown::Both);
-        thread.join().unwrap_or(Err(NodeError::Panicked))
+        self.thread.join()
     }
 }
 
@@ -320,8 +317,9 @@ struct Runner {
 impl Runner {
     fn run(mut self) -> Result<(), NodeError> {
         loop {
-            self.port.handle_timeout(Instant::now());
-            while let Some(received) = self.receive()? {
+            // First what has come: a thread that had no CPU for a while must not take its own absence for the sender's.
+            for _ in 0..TURN {
+                let Some(received) = self.receive()? else { break };
                 let now = Instant::now();
                 if received.own {
                     self.port.handle_transmitted(now, &received.frame);
@@ -330,6 +328,7 @@ impl Runner {
                 }
                 self.transmit(now)?;
             }
+            self.port.handle_timeout(Instant::now());
             self.transmit(Instant::now())?;
             self.bus.flush()?;
             self.wait()?;

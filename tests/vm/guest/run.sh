@@ -2,7 +2,7 @@
 # Every test inside the virtual vehicle computer, in three starts of it. Exit 77 asks to be called again after a reboot.
 cd "$(dirname "$0")" || exit 1
 . ./lib.sh
-for part in package socketcan service campaign power journal; do
+for part in package socketcan service crypto campaign power journal; do
     . "./$part.sh"
 done
 selected() { [ -z "${ONLY:-}" ] || [[ " $ONLY " == *" $1 "* ]]; }
@@ -22,6 +22,7 @@ case $(cat "$STATE/start" 2>/dev/null) in
 second)
     echo third >"$STATE/start"
     selected service && service_tests
+    selected crypto && crypto_tests
     selected campaign && campaign_tests
     if selected power; then
         cut_the_power

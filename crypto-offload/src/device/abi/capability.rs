@@ -14,6 +14,8 @@ pub const FLAG_MIDSTATES: u32 = 1;
 
 /// Most requests that we keep in flight, whatever the device offers.
 const MAX_DEPTH: u32 = 1024;
+/// Most keys that we keep in a device, whatever it offers.
+const MAX_KEYS: u32 = 1024;
 
 /// What a device says it can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Capability {
     pub midstates: bool,
     /// Requests that may be in flight, 1 to 1024.
     pub depth: u32,
+    /// Keys that may rest in the device at once, at most 1024; 0 where each request has to bring its own.
+    pub keys: u32,
     /// Most bytes of input of one request, 1 to [`MAX_DATA`].
     pub max_bytes: usize,
     /// Version of the device's firmware, for the log.
@@ -37,7 +41,7 @@ pub struct Capability {
 }
 
 impl Capability {
-    /// The record of an engine, as the emulator gives it. The name is cut to 32 characters.
+    /// The record of an engine that keeps no keys. The name is cut to 32 characters.
     pub fn of(name: &str, engine: &Capabilities, depth: u32, max_bytes: usize) -> Self {
         Self {
             hashes: mask(&engine.hashes, hash_code),
@@ -45,6 +49,7 @@ impl Capability {
             schemes: mask(&engine.schemes, scheme_code),
             midstates: engine.midstates,
             depth,
+            keys: 0,
             max_bytes: max_bytes.min(MAX_DATA),
             firmware: 0,
             name: name.chars().filter(char::is_ascii_graphic).take(32).collect(),
@@ -59,7 +64,7 @@ impl Capability {
         writer.u32(self.schemes);
         writer.u32(if self.midstates { FLAG_MIDSTATES } else { 0 });
         writer.u32(self.depth);
-        writer.u32(0);
+        writer.u32(self.keys);
         writer.u64(self.max_bytes as u64);
         writer.u64(self.firmware);
         let mut name = [0; 32];
@@ -76,11 +81,8 @@ impl Capability {
     /// [`AbiError`] for anything else that `DEVICE.md` does not allow.
     pub fn decode(bytes: &[u8]) -> Result<Self, AbiError> {
         let mut reader = Reader::<CAPABILITY_SIZE>::new(bytes)?;
-        let [hashes, ciphers, schemes, flags, depth] =
-            [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
-        if reader.u32() != 0 {
-            return Err(AbiError::Reserved);
-        }
+        let [hashes, ciphers, schemes, flags, depth, keys] =
+            [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
         let max_bytes = usize::try_from(reader.u64()).map_err(|_| AbiError::Field("max_bytes"))?;
         let firmware = reader.u64();
         let name = read_name(&reader.array::<32>())?;
@@ -91,11 +93,14 @@ impl Capability {
         if !(1..=MAX_DEPTH).contains(&depth) {
             return Err(AbiError::Field("depth"));
         }
+        if keys > MAX_KEYS {
+            return Err(AbiError::Field("keys"));
+        }
         if !(1..=MAX_DATA).contains(&max_bytes) {
             return Err(AbiError::Field("max_bytes"));
         }
         let midstates = flags & FLAG_MIDSTATES != 0;
-        Ok(Self { hashes, ciphers, schemes, midstates, depth, max_bytes, firmware, name })
+        Ok(Self { hashes, ciphers, schemes, midstates, depth, keys, max_bytes, firmware, name })
     }
 
     /// The same in the words of the queue.

@@ -17,10 +17,22 @@ pub enum Operation {
     Open = 4,
     /// Whether extra is a signature over input by the public key in aux.
     Verify = 5,
+    /// Takes the key in, and puts its handle out.
+    LoadKey = 6,
+    /// Forgets the key of the handle.
+    DropKey = 7,
 }
 
 impl Operation {
-    const ALL: [Self; 5] = [Self::Capabilities, Self::Digest, Self::HashUpdate, Self::Open, Self::Verify];
+    const ALL: [Self; 7] = [
+        Self::Capabilities,
+        Self::Digest,
+        Self::HashUpdate,
+        Self::Open,
+        Self::Verify,
+        Self::LoadKey,
+        Self::DropKey,
+    ];
 
     pub(super) fn from_code(code: u32) -> Result<Self, AbiError> {
         Self::ALL.into_iter().find(|&it| it as u32 == code).ok_or(AbiError::Field("op"))
@@ -49,10 +61,12 @@ pub enum Status {
     BadMidstate = 7,
     /// No key of that handle.
     NoKey = 8,
+    /// As many keys as there may be are loaded.
+    NoRoom = 9,
 }
 
 impl Status {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Ok,
         Self::TagMismatch,
         Self::BadSignature,
@@ -62,6 +76,7 @@ impl Status {
         Self::Expired,
         Self::BadMidstate,
         Self::NoKey,
+        Self::NoRoom,
     ];
 
     pub(super) fn from_code(code: u32) -> Result<Self, AbiError> {

@@ -1,16 +1,20 @@
 //! What a sound device answers.
 
-use std::sync::Arc;
-
+use super::keys::Keys;
 use crate::device::abi::{
-    Capability, Key, Operation, Reply, Request, Status, cipher_from, hash_from, scheme_from,
+    Capability, Operation, Reply, Request, Status, cipher_from, hash_from, scheme_from,
 };
-use crate::job::{Cipher, HashState, PublicKey, Seal, SecretKey, Verdict};
+use crate::job::{Cipher, HashState, PublicKey, Seal, Verdict};
 use crate::software::{aead, hash, signature};
 
 /// The answer to `request`, whose aux, extra and input are `payload`.
-pub(super) fn answer(capability: &Capability, request: &Request, payload: &[u8]) -> (Reply, Vec<u8>) {
-    match compute(capability, request, payload) {
+pub(super) fn answer(
+    capability: &Capability,
+    keys: &mut Keys,
+    request: &Request,
+    payload: &[u8],
+) -> (Reply, Vec<u8>) {
+    match compute(capability, keys, request, payload) {
         Ok(output) if output.len() == request.out_len => {
             let reply = Reply {
                 id: request.id,
@@ -31,7 +35,12 @@ pub(super) const fn refuse(request: &Request, status: Status) -> Reply {
     Reply { id: request.id, status, degraded: false, out_len: 0, detail: 0 }
 }
 
-fn compute(capability: &Capability, request: &Request, payload: &[u8]) -> Result<Vec<u8>, Status> {
+fn compute(
+    capability: &Capability,
+    keys: &mut Keys,
+    request: &Request,
+    payload: &[u8],
+) -> Result<Vec<u8>, Status> {
     let (aux, rest) = payload.split_at_checked(request.aux_len).ok_or(Status::BadRequest)?;
     let (extra, input) = rest.split_at_checked(request.extra_len).ok_or(Status::BadRequest)?;
     if input.len() != request.in_len || input.len() > capability.max_bytes {
@@ -49,7 +58,12 @@ fn compute(capability: &Capability, request: &Request, payload: &[u8]) -> Result
             let state = HashState { algorithm, hashed: request.position, midstate: extra.to_vec() };
             hash::advance(&state, input).map(|state| state.midstate).map_err(|_| Status::BadMidstate)
         }
-        Operation::Open if claimed(capability.ciphers) => open(request, aux, input),
+        Operation::Open if claimed(capability.ciphers) => open(keys, request, aux, input),
+        Operation::LoadKey if claimed(capability.ciphers) => {
+            let cipher = cipher_from(request.algorithm).ok_or(Status::Unsupported)?;
+            keys.load(capability.keys, cipher, &request.key).map(|handle| handle.to_ne_bytes().to_vec())
+        }
+        Operation::DropKey => keys.remove(&request.key).map(|()| Vec::new()),
         Operation::Verify if claimed(capability.schemes) => {
             let scheme = scheme_from(request.algorithm).ok_or(Status::Unsupported)?;
             let key = PublicKey { scheme, bytes: aux.to_vec() };
@@ -62,13 +76,9 @@ fn compute(capability: &Capability, request: &Request, payload: &[u8]) -> Result
     }
 }
 
-fn open(request: &Request, aad: &[u8], input: &[u8]) -> Result<Vec<u8>, Status> {
+fn open(keys: &Keys, request: &Request, aad: &[u8], input: &[u8]) -> Result<Vec<u8>, Status> {
     let cipher = cipher_from(request.algorithm).ok_or(Status::Unsupported)?;
-    let key = match &request.key {
-        Key::Raw(bytes) if bytes.len() == cipher.key_len() => Arc::new(SecretKey::new(bytes.to_vec())),
-        Key::Raw(_) | Key::None => return Err(Status::BadRequest),
-        Key::Handle(_) => return Err(Status::NoKey),
-    };
+    let key = keys.get(cipher, &request.key)?;
     let nonce: [u8; Cipher::NONCE_LEN] = request.iv[..].try_into().map_err(|_| Status::BadRequest)?;
     let seal = Seal { cipher, key, nonce, aad: aad.to_vec() };
     aead::open(&seal, [input, &request.tag].concat()).map_err(|_| Status::TagMismatch)

@@ -35,6 +35,8 @@ pub enum EmulatorFault {
     WrongId,
     /// It goes well, and the device says that it is degraded.
     Degraded,
+    /// The device has no keys any more when it comes.
+    ForgetKeys,
 }
 
 /// Which request meets which fault.

@@ -5,6 +5,7 @@
 
 mod compute;
 mod fault;
+mod keys;
 mod loopback;
 mod serve;
 
@@ -13,9 +14,10 @@ use std::time::{Duration, Instant};
 
 pub use self::fault::EmulatorFault;
 use self::fault::Faults;
+use self::keys::Keys;
 pub use self::loopback::{Control, Loopback};
 pub use self::serve::ServeError;
-use super::abi::{Capability, Reply, Request, Status};
+use super::abi::{Capability, Key, Reply, Request, Status};
 use crate::engine::Engine as _;
 use crate::software::{KnownAnswerFailed, SoftwareEngine};
 
@@ -30,16 +32,19 @@ pub struct Model {
     pub depth: u32,
     /// Bytes of input of one request.
     pub max_bytes: usize,
+    /// Keys that may rest in it, at most 1024.
+    pub keys: u32,
 }
 
 impl Default for Model {
-    /// 10 us, 400 MB/s, 16 requests, 4 MiB.
+    /// 10 us, 400 MB/s, 16 requests, 4 MiB, 32 keys.
     fn default() -> Self {
         Self {
             latency: Duration::from_micros(10),
             bytes_per_second: 400_000_000,
             depth: 16,
             max_bytes: 4 << 20,
+            keys: 32,
         }
     }
 }
@@ -49,6 +54,8 @@ impl Default for Model {
 pub struct Emulator {
     model: Model,
     capability: Capability,
+    keys: Keys,
+    raw_keys: u64,
     faults: Faults,
     /// Until when the one unit that there is has work.
     busy_until: Option<Instant>,
@@ -67,11 +74,16 @@ impl Emulator {
     /// [`KnownAnswerFailed`] when the CPU cannot.
     pub fn new(model: Model) -> Result<Self, KnownAnswerFailed> {
         let software = SoftwareEngine::new()?;
-        let capability =
-            Capability::of("sm-crypto-emulator", software.capabilities(), model.depth, model.max_bytes);
+        let name = "sm-crypto-emulator";
+        let capability = Capability {
+            keys: model.keys,
+            ..Capability::of(name, software.capabilities(), model.depth, model.max_bytes)
+        };
         Ok(Self {
             model,
             capability,
+            keys: Keys::default(),
+            raw_keys: 0,
             faults: Faults::default(),
             busy_until: None,
             pending: BTreeMap::new(),
@@ -96,13 +108,24 @@ impl Emulator {
         self.faults.seen()
     }
 
+    /// Keys that rest in it now.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Requests so far that brought a key along, to be loaded or for one use.
+    pub const fn raw_keys(&self) -> u64 {
+        self.raw_keys
+    }
+
     /// Whether the device has died and its connection is to be closed.
     pub const fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// What a new connection finds: nothing in flight, and a device that lives again.
+    /// What a new connection finds: nothing in flight, no keys, and a device that lives again.
     pub fn handle_reset(&mut self) {
+        self.keys = Keys::default();
         self.pending.clear();
         self.held_back = None;
         self.busy_until = None;
@@ -113,6 +136,7 @@ impl Emulator {
     /// Takes a request in. `payload` is as long as the request says.
     pub fn handle_request(&mut self, now: Instant, request: &Request, payload: &[u8]) {
         let fault = self.faults.next();
+        self.raw_keys += u64::from(matches!(request.key, Key::Raw(_)));
         if self.dead || matches!(fault, Some(EmulatorFault::Drop | EmulatorFault::Stall)) {
             return;
         }
@@ -121,8 +145,13 @@ impl Emulator {
             self.dead = true;
             return;
         }
+        if fault == Some(EmulatorFault::ForgetKeys) {
+            self.keys = Keys::default();
+        }
         let (reply, output) = match usize::try_from(self.capability.depth) {
-            Ok(depth) if self.pending.len() < depth => compute::answer(&self.capability, request, payload),
+            Ok(depth) if self.pending.len() < depth => {
+                compute::answer(&self.capability, &mut self.keys, request, payload)
+            }
             _ => (compute::refuse(request, Status::DeviceError), Vec::new()),
         };
         let due = self.finish_time(now, request.in_len);

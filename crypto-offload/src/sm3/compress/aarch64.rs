@@ -7,17 +7,18 @@ use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
 use super::{BLOCK_LEN, constant};
+use crate::guarded::guarded;
 
 /// Whether this CPU can run this file. The feature of SM4 is that of SM3 too.
 pub(super) fn is_available() -> bool {
     is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("sm4")
 }
 
-/// Hashes `blocks` into `chain`.
-pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { each(chain, blocks) }
+guarded! {
+    /// Hashes `blocks` into `chain`.
+    pub(super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
+        is_available => each
+    }
 }
 
 /// One round: `$form` is the letter of the two functions, `$lane` the round's place in its four words.

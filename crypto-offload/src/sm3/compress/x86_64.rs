@@ -12,6 +12,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{BLOCK_LEN, constant};
+use crate::guarded::guarded;
 
 /// The words of a block: those of a quad of rounds, then each of them added to the word four further on.
 #[repr(align(32))]
@@ -115,11 +116,11 @@ macro_rules! back_end {
                 $(is_x86_feature_detected!($feature))&&*
             }
 
-            /// Hashes `blocks` into `chain`.
-            pub(in super::super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
-                assert!(is_available(), "asked for instructions that this CPU does not have");
-                // SAFETY: the CPU has the instructions, as was just checked.
-                unsafe { each(chain, blocks) }
+            guarded! {
+                /// Hashes `blocks` into `chain`.
+                pub(in super::super) fn compress(chain: &mut [u32; 8], blocks: &[[u8; BLOCK_LEN]]) {
+                    is_available => each
+                }
             }
 
             #[target_feature(enable = $features)]

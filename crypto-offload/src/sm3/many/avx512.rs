@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::{BLOCK_LEN, Chains, LANES};
+use crate::guarded::guarded;
 use crate::sm3::compress::constant;
 
 /// Whether this CPU can run this file.
@@ -11,11 +12,11 @@ pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
 
-/// Hashes one block of each message into its chain.
-pub(super) fn compress(chains: &mut Chains, blocks: &[&[u8; BLOCK_LEN]; LANES]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { lanes(chains, blocks) }
+guarded! {
+    /// Hashes one block of each message into its chain.
+    pub(super) fn compress(chains: &mut Chains, blocks: &[&[u8; BLOCK_LEN]; LANES]) {
+        is_available => lanes
+    }
 }
 
 /// Truth tables of three operands: the sum, the majority, and the second or the third as the first says.

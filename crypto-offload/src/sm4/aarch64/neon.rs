@@ -8,6 +8,7 @@ use std::arch::is_aarch64_feature_detected;
 
 use super::super::field::{INTO_AES, OUT_AES, SHIFTED_ROWS};
 use super::super::{BLOCK_LEN, Counter};
+use crate::guarded::guarded;
 
 /// Bytes that one register per word makes.
 const GROUP: usize = 64;
@@ -20,22 +21,23 @@ pub(in super::super) fn is_available() -> bool {
     is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("aes")
 }
 
-/// Adds the key stream to `data`.
-pub(in super::super) fn xor_keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { keystream(round_keys, *counter, data) }
+guarded! {
+    /// Adds the key stream to `data`.
+    pub(in super::super) fn xor_keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+        is_available => keystream
+    }
 }
 
-/// Encrypts `blocks`, each for itself.
-pub(in super::super) fn encrypt(round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_LEN]]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { each(round_keys, blocks) }
+guarded! {
+    /// Encrypts `blocks`, each for itself.
+    pub(in super::super) fn encrypt(round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_LEN]]) {
+        is_available => each
+    }
 }
 
 #[target_feature(enable = "neon,aes")]
-fn keystream(round_keys: &[u32; 32], mut counter: Counter, data: &mut [u8]) {
+fn keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+    let mut counter = *counter;
     let mut stream = [0; BATCH];
     for part in data.chunks_mut(BATCH) {
         if part.len() <= GROUP {

@@ -7,6 +7,7 @@ use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
 use super::super::{BLOCK_LEN, Counter};
+use crate::guarded::guarded;
 
 /// Blocks at once.
 const BLOCKS: usize = 8;
@@ -17,33 +18,34 @@ pub(in super::super) fn is_available() -> bool {
     is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("sm4")
 }
 
-/// Adds the key stream to `data`.
-pub(in super::super) fn xor_keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { keystream(round_keys, *counter, data) }
+guarded! {
+    /// Adds the key stream to `data`.
+    pub(in super::super) fn xor_keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+        is_available => keystream
+    }
 }
 
-/// Encrypts `blocks`, each for itself.
-pub(in super::super) fn encrypt(round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_LEN]]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { each(round_keys, blocks) }
+guarded! {
+    /// Encrypts `blocks`, each for itself.
+    pub(in super::super) fn encrypt(round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_LEN]]) {
+        is_available => each
+    }
 }
 
-/// Adds each of `blocks` to `sum` and encrypts it.
-pub(in super::super) fn absorb(
-    round_keys: &[u32; 32],
-    sum: &mut [u8; BLOCK_LEN],
-    blocks: &[[u8; BLOCK_LEN]],
-) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { chain(round_keys, sum, blocks) }
+guarded! {
+    /// Adds each of `blocks` to `sum` and encrypts it.
+    pub(in super::super) fn absorb(
+        round_keys: &[u32; 32],
+        sum: &mut [u8; BLOCK_LEN],
+        blocks: &[[u8; BLOCK_LEN]],
+    ) {
+        is_available => chain
+    }
 }
 
 #[target_feature(enable = "neon,sm4")]
-fn keystream(round_keys: &[u32; 32], mut counter: Counter, data: &mut [u8]) {
+fn keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+    let mut counter = *counter;
     let [a, b, c] = counter.fixed;
     let mut stream = [[0; BLOCK_LEN]; BLOCKS];
     for part in data.chunks_mut(BATCH) {

@@ -10,6 +10,7 @@ use super::super::field::{
     IN_ORDER, INTO, INTO_AES, INTO_CONSTANT, OUT, OUT_AES, OUT_CONSTANT, SHIFTED_ROWS,
 };
 use super::super::{BLOCK_LEN, Counter};
+use crate::guarded::guarded;
 
 /// Bytes that one register per word makes.
 const GROUP: usize = 128;
@@ -29,29 +30,30 @@ macro_rules! back_end {
                 $(is_x86_feature_detected!($feature))&&*
             }
 
-            /// Adds the key stream to `data`.
-            pub(in super::super::super::super) fn xor_keystream(
-                round_keys: &[u32; 32],
-                counter: &Counter,
-                data: &mut [u8],
-            ) {
-                assert!(is_available(), "asked for instructions that this CPU does not have");
-                // SAFETY: the CPU has the instructions, as was just checked.
-                unsafe { keystream(round_keys, *counter, data) }
+            guarded! {
+                /// Adds the key stream to `data`.
+                pub(in super::super::super::super) fn xor_keystream(
+                    round_keys: &[u32; 32],
+                    counter: &Counter,
+                    data: &mut [u8],
+                ) {
+                    is_available => keystream
+                }
             }
 
-            /// Encrypts `blocks`, each for itself.
-            pub(in super::super::super::super) fn encrypt(
-                round_keys: &[u32; 32],
-                blocks: &mut [[u8; BLOCK_LEN]],
-            ) {
-                assert!(is_available(), "asked for instructions that this CPU does not have");
-                // SAFETY: the CPU has the instructions, as was just checked.
-                unsafe { each(round_keys, blocks) }
+            guarded! {
+                /// Encrypts `blocks`, each for itself.
+                pub(in super::super::super::super) fn encrypt(
+                    round_keys: &[u32; 32],
+                    blocks: &mut [[u8; BLOCK_LEN]],
+                ) {
+                    is_available => each
+                }
             }
 
             #[target_feature(enable = $features)]
-            fn keystream(round_keys: &[u32; 32], mut counter: Counter, data: &mut [u8]) {
+            fn keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+                let mut counter = *counter;
                 let (batches, rest) = data.as_chunks_mut::<BATCH>();
                 for batch in batches {
                     add::<$groups>(round_keys, counter, batch);

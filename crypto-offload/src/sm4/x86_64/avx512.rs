@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::Counter;
 use super::super::field::{INTO, INTO_CONSTANT, OUT, OUT_CONSTANT};
+use crate::guarded::guarded;
 
 /// Bytes of key stream that one register per word makes.
 const GROUP: usize = 256;
@@ -20,15 +21,16 @@ pub(in super::super) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512bw")
 }
 
-/// Adds the key stream to `data`.
-pub(in super::super) fn xor_keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
-    assert!(is_available(), "asked for instructions that this CPU does not have");
-    // SAFETY: the CPU has the instructions, as was just checked.
-    unsafe { keystream(round_keys, *counter, data) }
+guarded! {
+    /// Adds the key stream to `data`.
+    pub(in super::super) fn xor_keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+        is_available => keystream
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn keystream(round_keys: &[u32; 32], mut counter: Counter, data: &mut [u8]) {
+fn keystream(round_keys: &[u32; 32], counter: &Counter, data: &mut [u8]) {
+    let mut counter = *counter;
     let (batches, rest) = data.as_chunks_mut::<BATCH>();
     for batch in batches {
         groups::<4>(round_keys, counter, batch);

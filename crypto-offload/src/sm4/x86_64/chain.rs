@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 
 use super::super::BLOCK_LEN;
 use super::super::field::{DIFFUSED_CONSTANT, INTO, INTO_CONSTANT, UNDO_INTO, diffused};
+use crate::guarded::guarded;
 
 /// For CPUs that differ in how they turn words and add three of them.
 macro_rules! back_end {
@@ -21,15 +22,15 @@ macro_rules! back_end {
                 $(is_x86_feature_detected!($feature))&&*
             }
 
-            /// Adds each of `blocks` to `sum` and encrypts it.
-            pub(in super::super::super) fn absorb(
-                round_keys: &[u32; 32],
-                sum: &mut [u8; BLOCK_LEN],
-                blocks: &[[u8; BLOCK_LEN]],
-            ) {
-                assert!(is_available(), "asked for instructions that this CPU does not have");
-                // SAFETY: the CPU has the instructions, as was just checked.
-                unsafe { each(round_keys, sum, blocks) }
+            guarded! {
+                /// Adds each of `blocks` to `sum` and encrypts it.
+                pub(in super::super::super) fn absorb(
+                    round_keys: &[u32; 32],
+                    sum: &mut [u8; BLOCK_LEN],
+                    blocks: &[[u8; BLOCK_LEN]],
+                ) {
+                    is_available => each
+                }
             }
 
             #[target_feature(enable = $features)]

@@ -24,6 +24,19 @@ impl Reporter {
         Self { shared, absent, states: Vec::new(), last: None }
     }
 
+    /// An engine was looked for: what is to be said where it is not there, or `None` where the queue has it now.
+    pub(super) fn handle_look(&mut self, name: &str, still_absent: Option<EngineStatus>) {
+        let at = self.absent.iter().position(|it| it.name == name);
+        match (at, still_absent) {
+            (Some(at), Some(status)) => self.absent[at] = status,
+            (Some(at), None) => drop(self.absent.remove(at)),
+            (None, _) => {}
+        }
+        // The engines have other places now.
+        self.states.clear();
+        self.last = None;
+    }
+
     /// Reports, unless that was done a moment ago and there is work to do.
     pub(super) fn handle_turn(&mut self, now: Instant, queue: &Queue) {
         let recent = self.last.is_some_and(|last| now.duration_since(last) < AGE);

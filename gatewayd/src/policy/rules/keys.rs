@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crypto_offload::job::Cipher;
+use crypto_offload::tls::Suites;
 
 use super::{Check, DAEMON, Example, Report, Rule, Severity, Subject};
 use crate::config::parts::Secret;
@@ -136,6 +137,22 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         examples: [Example::File("without [[uptane.key_encryption_key]]"), Example::Reference],
     },
     Rule {
+        id: "KEY-111",
+        severity: Severity::Error,
+        title: "a key in a token is of the family that the suites ask for",
+        reason: "PKCS#11 has no SM2: the daemon would find no key for SM suites and not start",
+        fix: "write suites = \"international\", or name a stored SM2 key in cloud.sm_key",
+        check: Check::Looking(token_family),
+        examples: [
+            Example::Config(
+                "cloud.suites = \"sm-only\"\ncloud.key = \"pkcs11:token=a;object=b?module-path=/c.so&pin-source=credential:gatewayd_pin\"",
+            ),
+            Example::Config(
+                "cloud.key = \"pkcs11:token=a;object=b?module-path=/c.so&pin-source=credential:gatewayd_pin\"",
+            ),
+        ],
+    },
+    Rule {
         id: "FIL-101",
         severity: Severity::Error,
         title: "nobody but the owner may write what trust rests on",
@@ -254,12 +271,26 @@ fn same_name(it: &Subject, report: &mut Report<'_>) {
 }
 
 fn shared_key(it: &Subject, report: &mut Report<'_>) {
-    let mut before: Vec<(String, &Secret)> = Vec::new();
-    for (key, secret) in it.secrets() {
+    // Keys in one token share its PIN, which is no key.
+    let stored = it.secrets().into_iter().filter(|(key, _)| !key.ends_with(".pin"));
+    let stored = stored.map(|(key, secret)| (key, String::from(secret.clone())));
+    let in_tokens = it.private_keys().into_iter().filter_map(|(key, it)| {
+        let uri = &it.token()?.uri;
+        Some((key, format!("object {:?} of token {:?}", uri.object, uri.token)))
+    });
+    let mut before: Vec<(String, String)> = Vec::new();
+    for (key, secret) in stored.chain(in_tokens) {
         if let Some((first, _)) = before.iter().find(|(_, it)| *it == secret) {
             report.at(&key, format!("{first} and {key} are one secret"));
         }
         before.push((key, secret));
+    }
+}
+
+fn token_family(it: &Subject, report: &mut Report<'_>) {
+    let cloud = &it.config.cloud;
+    if cloud.suites == Suites::SmOnly && cloud.sm_key.is_none() && cloud.key.token().is_some() {
+        report.at("cloud.key", "cloud.suites is sm-only, and the key in the token is for P-256".to_owned());
     }
 }
 

@@ -174,8 +174,8 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         fix: "write crypto.engines = [\"device\", \"software\"], or [\"software\"] alone",
         check: Check::Reading,
         examples: [
-            Example::Config("crypto.engines = [\"device\"]"),
-            Example::Config("crypto.engines = [\"device\", \"software\"]"),
+            Example::Config("crypto.engines = [\"device\", \"af-alg\"]"),
+            Example::Config("crypto.engines = [\"device\", \"af-alg\", \"software\"]"),
         ],
     },
     Rule {

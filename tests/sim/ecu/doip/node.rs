@@ -1,5 +1,6 @@
 //! The thread of an ECU on Ethernet, with its sockets.
 
+use super::super::thread::{NodeThread, ask};
 use super::super::{NodeError, SimEcu};
 use super::port::DoipPort;
 use canfd::doip::server::{ServerConfig, SocketId};
@@ -8,7 +9,6 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -67,7 +67,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 #[derive(Debug)]
 pub struct DoipNode {
     commands: Option<mpsc::Sender<Command>>,
-    thread: Option<JoinHandle<Result<(), NodeError>>>,
+    thread: NodeThread,
     addresses: DoipAddresses,
 }
 
@@ -91,7 +91,7 @@ impl DoipNode {
         let (commands, inbox) = mpsc::channel(INBOX);
         let port = DoipPort::new(ecu, config.server, config.boot_time);
         let acceptor = config.tls.map(|it| TlsAcceptor::from(it.config));
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = NodeThread::spawn(name, move || {
             runtime.block_on(async {
                 let sockets = Sockets {
                     tcp: TcpListener::from_std(tcp)?,
@@ -101,7 +101,7 @@ impl DoipNode {
                 Runner::new(port, acceptor).run(sockets, inbox).await
             })
         })?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), addresses })
+        Ok(Self { commands: Some(commands), thread, addresses })
     }
 
     /// Where it listens.
@@ -128,19 +128,13 @@ impl DoipNode {
         &self,
         question: impl FnOnce(&mut DoipPort) -> T + Send + 'static,
     ) -> Result<T, NodeError> {
-        let (answer, answered) = std::sync::mpsc::sync_channel(1);
-        let command: Command = Box::new(move |port| {
-            // Nobody waits for the answer if the asker is gone.
-            let _ = answer.send(question(port));
-        });
         let commands = self.commands.as_ref().ok_or(NodeError::Stopped)?;
-        commands.blocking_send(command).map_err(|_| NodeError::Stopped)?;
-        answered.recv().map_err(|_| NodeError::Stopped)
+        ask(question, |command| commands.blocking_send(command).map_err(|_| NodeError::Stopped))
     }
 
     /// Whether the thread has ended; [`Self::stop`] says why.
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread.has_ended()
     }
 
     /// Cuts the power and says how the thread ended.
@@ -153,7 +147,7 @@ impl DoipNode {
 
     fn join(&mut self) -> Result<(), NodeError> {
         self.commands = None;
-        self.thread.take().map_or(Ok(()), |it| it.join().unwrap_or(Err(NodeError::Panicked)))
+        self.thread.join()
     }
 }
 

@@ -1,8 +1,6 @@
 //! What the suites of RFC 8998 cost in TLS 1.3, against P-256 with AES-128-GCM by ring: CPU time of both ends together,
 //! in memory, on one core.
 //!
-//! `cargo run --release -p crypto-offload --features tls,signing --example tls_rates`
-//!
 //! Chains have one certificate and its authority. Every figure is the median of 21 samples, in which both families take
 //! turns.
 
@@ -16,7 +14,6 @@ use crypto_offload::job::SignatureScheme;
 use crypto_offload::signing::SigningKey;
 use crypto_offload::tls::{TLS_SM4_CCM_SM3, sm_provider};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustix::time::{ClockId, clock_gettime};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -24,8 +21,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
+use crate::clock::cpu_time;
+use crate::report::{Goal, figure};
+
 const SAMPLES: usize = 21;
-const SAMPLE: Duration = Duration::from_millis(40);
+/// Seconds.
+const SAMPLE: f64 = 0.04;
 /// The most that a handshake with SM suites may cost, by that of P-256.
 const GOAL: f64 = 1.5;
 const NAME: &str = "localhost";
@@ -50,7 +51,8 @@ struct Contender {
     receives: Vec<f64>,
 }
 
-fn main() -> Outcome<()> {
+/// All of it.
+pub(crate) fn run() -> Outcome<()> {
     for mutual in [false, true] {
         let mut sm = Contender::new("sm", sm_provider(), &sm2_identity()?, mutual)?;
         let mut p256 = Contender::new("p256-ring", p256_provider(), &p256_identity()?, mutual)?;
@@ -76,8 +78,7 @@ fn main() -> Outcome<()> {
             }
         }
         let ratio = median(&mut sm.handshakes) / median(&mut p256.handshakes);
-        let verdict = if ratio <= GOAL { "met" } else { "short" };
-        println!("figure tls-handshake-{which}-sm-by-p256-ring {ratio:.2} ratio goal <= {GOAL} {verdict}");
+        figure(&format!("tls-handshake-{which}-sm-by-p256-ring"), ratio, "ratio", Goal::AtMost(GOAL));
     }
     Ok(())
 }
@@ -122,10 +123,10 @@ impl Contender {
             self.connect()?;
             count += 1;
         }
-        self.handshakes.push((cpu_time() - start).as_secs_f64() / f64::from(count));
+        self.handshakes.push((cpu_time() - start) / f64::from(count));
 
         let (mut client, mut server) = self.connect()?;
-        let (mut sent, mut received, mut bytes) = (Duration::ZERO, Duration::ZERO, 0_u32);
+        let (mut sent, mut received, mut bytes) = (0.0, 0.0, 0_u32);
         let (text, mut wire, mut heard) = (vec![0x5a; RECORD], Vec::new(), vec![0; RECORD]);
         while sent + received < SAMPLE {
             let start = cpu_time();
@@ -143,8 +144,8 @@ impl Contender {
             received += cpu_time() - half;
             bytes += 1 << 14;
         }
-        self.sends.push(f64::from(bytes) / 1e6 / sent.as_secs_f64());
-        self.receives.push(f64::from(bytes) / 1e6 / received.as_secs_f64());
+        self.sends.push(f64::from(bytes) / 1e6 / sent);
+        self.receives.push(f64::from(bytes) / 1e6 / received);
         Ok(())
     }
 
@@ -217,11 +218,4 @@ fn p256_provider() -> CryptoProvider {
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
-}
-
-/// CPU time of this thread: the machine may be busy with others.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // The clock counts from the thread's start, so neither part is negative.
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
