@@ -45,6 +45,11 @@ test-peers: ## Python's can-isotp and udsoncan on buses, doipclient and doip-ser
 test-report: ## Report pages in headless Chromium: tabs, search, zoom, comparison, keys, contrast; screenshots in target/report
 	@scripts/test-report
 
+test-blackout: ## 5,000 blocks of telemetry through a blackhole, killed daemon, killed broker (mosquitto, rumqttd): what was lost
+	@scripts/setup tests
+	$(CARGO) build --locked -p gatewayd -p gateway-cloud --bins
+	$(CARGO) test --locked -p gatewayd --test blackout -- --ignored --nocapture --test-threads 1 five
+
 test-profiler: ## Known causes and a real-time task through the machine's own profiler; wants a quiet machine
 	@scripts/setup bpf
 	$(CARGO) test --locked -p gatewayd --features bpf --test capture -- --ignored --nocapture --test-threads 1

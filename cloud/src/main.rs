@@ -190,6 +190,7 @@ async fn subscribe(args: SubscribeArgs) -> Outcome {
             }
         }
     }
+    println!("{} duplicate blocks dropped", subscriber.duplicates());
     subscriber.close().await;
     output.finish(FLUSH).await?;
     Ok(())

@@ -139,6 +139,7 @@ fn assemble(
         Layout::plan(topology, config.buses.len()).map_err(|error| StartError::Config(error.to_string()))?;
     let (sender, inputs) = mpsc::channel(INPUTS);
     let (blocks_in, blocks) = mpsc::channel(SMALL);
+    let (bus_blocks_in, bus_blocks) = mpsc::channel(INPUTS);
     let (received_in, received) = mpsc::channel(SMALL);
 
     let (journal, records) = Journal::open(&state.join("journal.redb"), sender.clone())?;
@@ -155,7 +156,7 @@ fn assemble(
         mqtt,
         profile: ProfileLink::bind(&config.control.profile_socket, passed, blocks_in)
             .map_err(system("cannot listen on control.profile_socket"))?,
-        buses: links::workers(config, links, &layout, &sender)?,
+        buses: links::workers(config, links, &layout, &sender, &bus_blocks_in)?,
         routes: setup.ecus.iter().map(|it| it.bus).collect(),
     };
     let mut gateway = Gateway::new(setup, Box::new(SoftwareVerifier), records, now())?;
@@ -169,7 +170,7 @@ fn assemble(
     let event_loop = EventLoop {
         gateway,
         io,
-        inbox: Inbox { inputs, received, questions: asked, blocks },
+        inbox: Inbox { inputs, received, questions: asked, blocks, bus_blocks },
         topics,
         service: ServiceManager::from_env(),
         baseline: Baseline::take(config, &layout),
@@ -188,6 +189,7 @@ fn topics(config: &Config) -> Result<Topics, StartError> {
         rebirth: Topic::TelemetryRebirth.of(&vin),
         profile: Topic::Telemetry(Stream::Profile).of(&vin),
         presence: Topic::Presence.of(&vin),
+        vin,
     })
 }
 

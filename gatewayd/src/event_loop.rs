@@ -1,11 +1,14 @@
 //! Moves bytes between the brain and the adapters, and decides nothing.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use telemetry::request::Request as TelemetryRequest;
+use telemetry::topics::{Stream, Topic, VinSegment};
 use tokio::sync::mpsc;
 
-use crate::bus::{EcuError, EcuReport};
+use crate::bus::{EcuError, EcuReport, SourceBlock, TelemetryOrder};
 use crate::control::drift::running::Baseline;
 use crate::control::{Answer, BrokerStatus, Request, Status, WorkerStatus};
 use crate::daemon::configuration::Configuration;
@@ -18,7 +21,7 @@ use crate::io::crypto::CryptoWorker;
 use crate::io::journal::Journal;
 use crate::io::link::LinkWorker;
 use crate::io::mqtt::{Mqtt, Received};
-use crate::io::profile::ProfileLink;
+use crate::io::profile::{Block, ProfileLink};
 use crate::io::store::Store;
 use crate::shutdown::{Signals, Wish};
 use crate::systemd::ServiceManager;
@@ -59,12 +62,16 @@ pub struct Inbox {
     /// Questions from `gatewayctl`.
     pub questions: mpsc::Receiver<Question>,
     /// Telemetry blocks from the profiling service.
-    pub blocks: mpsc::Receiver<Vec<u8>>,
+    pub blocks: mpsc::Receiver<Block>,
+    /// Telemetry blocks from others on the buses.
+    pub bus_blocks: mpsc::Receiver<SourceBlock>,
 }
 
 /// Topics of this vehicle that the loop itself needs.
 #[derive(Clone, Debug)]
 pub struct Topics {
+    /// The vehicle.
+    pub vin: VinSegment,
     /// Commands come in here.
     pub command: String,
     /// Receivers ask for a keyframe here.
@@ -127,6 +134,7 @@ impl EventLoop {
                 Some(message) = self.inbox.received.recv() => self.handle_message(message),
                 Some(question) = self.inbox.questions.recv() => self.answer(question),
                 Some(block) = self.inbox.blocks.recv() => self.publish_profile(block),
+                Some(block) = self.inbox.bus_blocks.recv() => self.publish_foreign(block),
                 () = tokio::time::sleep(sleep) => self.gateway.handle_timeout(now()),
             }
         }
@@ -191,13 +199,38 @@ impl EventLoop {
         if message.topic == self.topics.command {
             self.gateway.handle_input(now(), Input::Command(message.payload));
         } else if message.topic == self.topics.rebirth {
+            self.ask_for_keyframes(&message.payload);
+        }
+    }
+
+    /// An empty request is for all streams; what cannot be read is taken for one of the gateway's own.
+    fn ask_for_keyframes(&self, request: &[u8]) {
+        let request = std::str::from_utf8(request).unwrap_or("?");
+        let stream = request.parse::<TelemetryRequest>().map(|it| it.stream);
+        let order = match stream {
+            Ok(Stream::Ecu(name)) => Some(TelemetryOrder::Rebirth(Some(name))),
+            _ if request.is_empty() => Some(TelemetryOrder::Rebirth(None)),
+            _ => None,
+        };
+        if let Some(order) = &order {
+            self.io.buses.iter().for_each(|(_, bus)| bus.telemetry(order.clone()));
+        }
+        if order.is_none() || request.is_empty() {
             self.io.profile.rebirth();
         }
     }
 
-    fn publish_profile(&self, block: Vec<u8>) {
+    fn publish_foreign(&self, block: SourceBlock) {
+        let topic = Topic::Telemetry(Stream::Ecu(block.name)).of(&self.topics.vin);
+        self.io.mqtt.publish(Publish { topic, payload: block.bytes, retain: false, droppable: true });
+    }
+
+    fn publish_profile(&self, block: Block) {
+        let order = TelemetryOrder::Send(Arc::from(block.bytes.as_slice()));
+        self.io.buses.iter().for_each(|(_, bus)| bus.telemetry(order.clone()));
         let topic = self.topics.profile.clone();
-        self.io.mqtt.publish(Publish { topic, payload: block, retain: false, droppable: true });
+        let message = Publish { topic, payload: block.bytes, retain: false, droppable: true };
+        self.io.mqtt.publish_with_receipt(message, block.receipt);
     }
 
     fn answer(&mut self, question: Question) {

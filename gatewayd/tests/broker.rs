@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 const EVENTS: &str = "v1/LSVAG2180E2100001/ota/event";
 const PRESENCE: &str = "v1/LSVAG2180E2100001/presence";
 const COMMAND: &str = "v1/LSVAG2180E2100001/ota/command";
+const REBIRTH: &str = "v1/LSVAG2180E2100001/telemetry/rebirth";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(url: &str) -> MqttConfig {
@@ -26,7 +27,8 @@ fn config(url: &str) -> MqttConfig {
         keep_alive: Duration::from_secs(5),
         outbox: 10_000,
         presence_topic: PRESENCE.to_owned(),
-        subscriptions: vec![COMMAND.to_owned()],
+        subscriptions: vec![COMMAND.to_owned(), REBIRTH.to_owned()],
+        rebirth_topic: REBIRTH.to_owned(),
     }
 }
 

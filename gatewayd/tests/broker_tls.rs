@@ -83,6 +83,7 @@ impl Vehicle {
             outbox: 100,
             presence_topic: "v1/vin/presence".to_owned(),
             subscriptions: vec!["v1/vin/ota/command".to_owned()],
+            rebirth_topic: "v1/vin/telemetry/rebirth".to_owned(),
         };
         let (received, _) = mpsc::channel(8);
         let mqtt = Mqtt::start(config, &self.directory.path().join("outbox.redb"), received).expect("starts");

@@ -69,6 +69,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod image;
 pub mod journal;
 mod name;

@@ -3,8 +3,8 @@
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe;
 
-use crate::dictionary::{Dictionary, Mark};
-use crate::header::{BlockHeader, BootId, StreamId};
+use crate::dictionary::Dictionary;
+use crate::header::{BlockHeader, BootId, Parts, StreamId};
 use crate::limits::MAX_BLOCK_LEN;
 use crate::window::Window;
 use crate::wire::Reader;
@@ -163,7 +163,7 @@ impl Decoder {
         if block.len() > MAX_BLOCK_LEN {
             return Err(DecodeError::TooLong(block.len()));
         }
-        let (header, frame) = BlockHeader::split(block)?;
+        let (header, parts) = BlockHeader::split(block)?;
         let trained = trained::find(header.dictionary).ok_or(DecodeError::Dictionary(header.dictionary.0))?;
         if let Some(state) = &self.state
             && state.stream != header.stream
@@ -178,19 +178,23 @@ impl Decoder {
         if !header.keyframe && expected != Some(header.seq) {
             return Err(DecodeError::Gap { expected, found: header.seq });
         }
-        let plain = decompress(frame, header.plain_len, trained)?;
+        let plain = if parts.stored {
+            as_long_as_promised(parts.body.to_vec(), header.plain_len)?
+        } else {
+            decompress(parts.body, header.plain_len, trained)?
+        };
         let window = match &mut self.state {
             Some(state) if !header.keyframe => {
                 let dictionary = &mut state.dictionary;
                 let mark = dictionary.mark();
-                let window = read_body(dictionary, &mark, &plain).inspect_err(|_| dictionary.rewind(mark))?;
+                let window =
+                    read_body(dictionary, &plain, &parts).inspect_err(|_| dictionary.rewind(mark))?;
                 state.expected = header.seq + 1;
                 window
             }
             state => {
                 let mut dictionary = Dictionary::default();
-                let mark = dictionary.mark();
-                let window = read_body(&mut dictionary, &mark, &plain)?;
+                let window = read_body(&mut dictionary, &plain, &parts)?;
                 let (boot, stream) = (header.boot, header.stream);
                 *state = Some(State { boot, stream, expected: header.seq + 1, dictionary });
                 window
@@ -214,6 +218,10 @@ fn decompress(headless: &[u8], plain_len: usize, trained: &[u8]) -> Result<Vec<u
         Decompressor::with_dictionary(trained).map_err(|error| DecodeError::NoMemory(error.to_string()))?;
     let plain =
         decompressor.decompress(frame, plain_len).map_err(|error| Malformed::Zstd(error.to_string()))?;
+    as_long_as_promised(plain, plain_len)
+}
+
+fn as_long_as_promised(plain: Vec<u8>, plain_len: usize) -> Result<Vec<u8>, DecodeError> {
     if plain.len() == plain_len {
         Ok(plain)
     } else {
@@ -223,20 +231,22 @@ fn decompress(headless: &[u8], plain_len: usize, trained: &[u8]) -> Result<Vec<u
 
 /// Reads a block's body. What the dictionary learns is settled only when all of it is good; additions are the caller's
 /// to rewind.
-fn read_body(dictionary: &mut Dictionary, mark: &Mark, plain: &[u8]) -> Result<Window, Malformed> {
+fn read_body(dictionary: &mut Dictionary, plain: &[u8], parts: &Parts<'_>) -> Result<Window, Malformed> {
     let mut reader = Reader::new(plain);
     let mut window = Window::new(dictionary.end_unix_ms.wrapping_add(reader.signed()?.cast_unsigned()));
     window.duration_ms = reader.u32("duration")?;
     window.lost = reader.varint()?;
     additions::read(&mut reader, dictionary)?;
-    let learned = rows::read(&mut reader, dictionary, mark.cells, &mut window)?;
     let (metrics, trends) = metrics::read(&mut reader, dictionary)?;
     window.metrics = metrics;
     window.io = io::read(&mut reader, dictionary)?;
     if !reader.rest().is_empty() {
         return Err(Malformed::LeftOver(reader.rest().len()));
     }
-    learned.settle(dictionary);
+    // Changed as it is read, so on a copy: for most streams some hundred kilobytes.
+    let mut stacks = dictionary.stacks.clone();
+    rows::read(parts.samples, dictionary, &mut stacks, &mut window)?;
+    dictionary.stacks = stacks;
     dictionary.trends.extend(trends);
     dictionary.end_unix_ms = window.start_unix_ms.wrapping_add(u64::from(window.duration_ms));
     Ok(window.into_canonical())

@@ -6,7 +6,7 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 use crate::decoder::{Malformed, ZSTD_MAGIC};
-use crate::header::{BlockHeader, BootId, DictionaryId, StreamId};
+use crate::header::{BlockHeader, BootId, DictionaryId, Parts, StreamId};
 use crate::interner::Interner;
 use crate::limits::MAX_PLAIN_LEN;
 use crate::rows::Rows;
@@ -76,7 +76,7 @@ impl Encoder {
             seq: 0,
             keyframe_interval: KEYFRAME_INTERVAL,
             since_keyframe: None,
-            interner: Interner::default(),
+            interner: Interner::new(),
             trained: DictionaryId::NONE,
             compressor: compressor(&[])?,
         })
@@ -120,18 +120,23 @@ impl Encoder {
         let since = self.since_keyframe.take().filter(|blocks| *blocks < self.keyframe_interval.get());
         let delta = since.and_then(|_| self.body(window).ok());
         let keyframe = delta.is_none();
-        let plain = match delta {
-            Some(plain) => plain,
+        let (plain, samples) = match delta {
+            Some(parts) => parts,
             None => {
                 // A fresh dictionary: that is what makes the block need no other one, and what forgets the dead.
-                self.interner = Interner::default();
+                self.interner = Interner::new();
                 self.body(window).map_err(|_| EncodeError::DictionaryFull)?
             }
         };
-        if plain.len() > MAX_PLAIN_LEN {
-            return Err(EncodeError::TooLong { plain_len: plain.len() });
+        let plain_len = plain.len() + samples.len();
+        if plain_len > MAX_PLAIN_LEN {
+            return Err(EncodeError::TooLong { plain_len });
         }
         let frame = self.compressor.compress(&plain)?;
+        // The frame's first four bytes say that it is one; the block's head did.
+        let frame = frame.strip_prefix(&ZSTD_MAGIC).unwrap_or(&frame);
+        let stored = frame.len() >= plain.len();
+        let parts = Parts { samples: &samples, body: if stored { &plain } else { frame }, stored };
         let header = BlockHeader {
             keyframe,
             boot: self.boot,
@@ -140,16 +145,15 @@ impl Encoder {
             dictionary: self.trained,
             plain_len: plain.len(),
         };
-        let mut block = Vec::with_capacity(frame.len() + 40);
-        header.put(&mut block);
-        // The frame's first four bytes say that it is one; the block's head did.
-        block.extend_from_slice(frame.strip_prefix(&ZSTD_MAGIC).unwrap_or(&frame));
+        let mut block = Vec::with_capacity(parts.samples.len() + parts.body.len() + 40);
+        header.put(&mut block, &parts);
         self.seq += 1;
         self.since_keyframe = Some(if keyframe { 1 } else { since.map_or(1, |blocks| blocks + 1) });
         Ok(block)
     }
 
-    fn body(&mut self, window: &Window) -> Result<Vec<u8>, Malformed> {
+    /// The body, and the samples beside it.
+    fn body(&mut self, window: &Window) -> Result<(Vec<u8>, Vec<u8>), Malformed> {
         let interner = &mut self.interner;
         let mark = interner.dictionary.mark();
         let rows = Rows::intern(window, interner)?;
@@ -158,20 +162,19 @@ impl Encoder {
             .collect::<Result<Vec<_>, _>>()?;
         let devices =
             window.io.iter().map(|it| interner.string(&it.device)).collect::<Result<Vec<_>, _>>()?;
+        let samples = rows.put(window, &mut interner.dictionary)?;
         let mut dictionary = std::mem::take(&mut interner.dictionary);
 
         let mut out = Vec::new();
         put_signed(&mut out, window.start_unix_ms.wrapping_sub(dictionary.end_unix_ms).cast_signed());
         put_varint(&mut out, u64::from(window.duration_ms));
         put_varint(&mut out, window.lost);
-        additions::put(&mut out, &mut dictionary, &mark, &|text| interner.known_string(text));
-        rows.put(&mut out, window, &mut dictionary);
+        additions::put(&mut out, &dictionary, &mark, &|text| interner.known_string(text));
         metrics::put(&mut out, &window.metrics, &names, &mut dictionary);
         io::put(&mut out, &window.io, &devices);
-        dictionary.settle(&rows.cells);
         dictionary.end_unix_ms = window.start_unix_ms.wrapping_add(u64::from(window.duration_ms));
         interner.dictionary = dictionary;
-        Ok(out)
+        Ok((out, samples))
     }
 }
 

@@ -11,8 +11,13 @@
 //! | 4, 5 | the fragment's index from 0, big endian |
 //! | 6, 7 | length of the block in bytes, big endian, without the CRC |
 //!
+//! A frame of 8 bytes with bit 2 of byte 0 set, and no other bit of the low half, asks the sender of blocks for a
+//! keyframe: byte 1 is the stream, 0 for all of them, the others are 0. It has an identifier of its own.
+//!
 //! Fragments of a block follow each other in order: CAN keeps the order of frames with one identifier. A lost fragment
 //! loses its block, and the block's own numbering tells the receiver, who asks for a rebirth.
+
+use crate::header::StreamId;
 
 /// Payload of a full fragment in bytes.
 pub const PAYLOAD_LEN: usize = 56;
@@ -24,6 +29,7 @@ const CRC_LEN: usize = 4;
 const VERSION: u8 = 0x10;
 const FIRST: u8 = 0x01;
 const LAST: u8 = 0x02;
+const REBIRTH: u8 = 0x04;
 /// Data lengths of CAN FD frames (ISO 11898-1).
 const FRAME_LENS: [usize; 8] = [8, 12, 16, 20, 24, 32, 48, 64];
 
@@ -168,6 +174,23 @@ impl Reassembler {
     }
 }
 
+/// The data of a frame that asks for a keyframe of `stream`, or of all streams (0). Streams above 255 cannot be asked for
+/// alone: that asks for all.
+pub fn rebirth_request(stream: StreamId) -> [u8; HEAD_LEN] {
+    let mut data = [0; HEAD_LEN];
+    data[0] = VERSION | REBIRTH;
+    data[1] = u8::try_from(stream.0).unwrap_or_default();
+    data
+}
+
+/// The stream that a frame asks a keyframe of, 0 for all; `None` for any other frame.
+pub fn parse_rebirth(data: &[u8]) -> Option<StreamId> {
+    match data {
+        [flags, stream, 0, 0, 0, 0, 0, 0] if *flags == VERSION | REBIRTH => Some(StreamId((*stream).into())),
+        _ => None,
+    }
+}
+
 /// CRC-32 as in ISO 3309 (polynomial 0x04C11DB7, reflected), bit by bit: blocks are a few hundred bytes.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
@@ -213,6 +236,17 @@ mod tests {
     #[test]
     fn the_crc_is_the_common_one() {
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn a_request_for_a_keyframe_is_told_from_fragments() {
+        assert_eq!(parse_rebirth(&rebirth_request(StreamId(3))), Some(StreamId(3)));
+        assert_eq!(parse_rebirth(&rebirth_request(StreamId(256))), Some(StreamId(0)));
+        assert_eq!(parse_rebirth(&[0x14, 1, 0, 0, 0, 0, 0]), None);
+        assert_eq!(parse_rebirth(&[0x14, 1, 0, 0, 0, 0, 0, 1]), None);
+        assert!(frames(7, &[0; 100]).iter().all(|frame| parse_rebirth(frame).is_none()));
+        let refused = Reassembler::new().handle_frame(&rebirth_request(StreamId(0)));
+        assert_eq!(refused, Err(FragmentError::Malformed));
     }
 
     #[test]

@@ -6,9 +6,10 @@ use crate::wire::{Reader, put_len, put_varint};
 
 /// First bytes of every block.
 pub(crate) const MAGIC: [u8; 2] = *b"GT";
-/// The version of the format; version 1 was never in the field.
-pub(crate) const VERSION: u8 = 2;
+/// The version of the format; versions 1 and 2 were never in the field.
+pub(crate) const VERSION: u8 = 3;
 const FLAG_KEYFRAME: u8 = 0x01;
+const FLAG_STORED: u8 = 0x02;
 
 /// One life of a sender: drawn at random at each start, so that (vehicle, boot, stream, seq) names a block for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,8 +54,19 @@ pub struct BlockHeader {
     pub seq: u64,
     /// The trained dictionary.
     pub dictionary: DictionaryId,
-    /// Length of the body in bytes before compression.
+    /// Length of the body in bytes before compression, without the samples.
     pub plain_len: usize,
+}
+
+/// What lies behind the head of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    /// The samples, from the range coder; empty when there are none.
+    pub(crate) samples: &'a [u8],
+    /// The body, or a zstd frame with it, without its first four bytes.
+    pub(crate) body: &'a [u8],
+    /// Whether it is the body itself.
+    pub(crate) stored: bool,
 }
 
 impl BlockHeader {
@@ -66,16 +78,16 @@ impl BlockHeader {
         Self::split(block).map(|(header, _)| header)
     }
 
-    /// What lies behind the head of `block`: a zstd frame without its first four bytes.
+    /// The zstd frame of `block`, without its first four bytes; `None` where the body is not compressed.
     ///
     /// # Errors
     /// As [`BlockHeader::parse`].
-    pub fn frame_of(block: &[u8]) -> Result<&[u8], DecodeError> {
-        Self::split(block).map(|(_, frame)| frame)
+    pub fn frame_of(block: &[u8]) -> Result<Option<&[u8]>, DecodeError> {
+        Self::split(block).map(|(_, parts)| (!parts.stored).then_some(parts.body))
     }
 
-    /// The head, and the zstd frame behind it.
-    pub(crate) fn split(block: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+    /// The head, and what lies behind it.
+    pub(crate) fn split(block: &[u8]) -> Result<(Self, Parts<'_>), DecodeError> {
         let mut reader = Reader::new(block);
         if reader.array::<2>()? != MAGIC {
             return Err(DecodeError::NotABlock);
@@ -85,7 +97,7 @@ impl BlockHeader {
             return Err(DecodeError::Version(version));
         }
         let flags = reader.byte()?;
-        if flags & !FLAG_KEYFRAME != 0 {
+        if flags & !(FLAG_KEYFRAME | FLAG_STORED) != 0 {
             return Err(DecodeError::Flags(flags));
         }
         let boot = BootId(u64::from_be_bytes(reader.array()?));
@@ -97,19 +109,26 @@ impl BlockHeader {
         }
         let dictionary = DictionaryId(reader.u32("dictionary id")?);
         let plain_len = reader.up_to("uncompressed length", MAX_PLAIN_LEN)?;
-        let keyframe = flags & FLAG_KEYFRAME != 0;
-        Ok((Self { keyframe, boot, stream, seq, dictionary, plain_len }, reader.rest()))
+        let samples_len = reader.up_to("length of samples", MAX_PLAIN_LEN)?;
+        let samples = reader.bytes(samples_len)?;
+        let (keyframe, stored) = (flags & FLAG_KEYFRAME != 0, flags & FLAG_STORED != 0);
+        let parts = Parts { samples, body: reader.rest(), stored };
+        Ok((Self { keyframe, boot, stream, seq, dictionary, plain_len }, parts))
     }
 
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>, parts: &Parts<'_>) {
         out.extend_from_slice(&MAGIC);
         out.push(VERSION);
-        out.push(if self.keyframe { FLAG_KEYFRAME } else { 0 });
+        let flag = |set, flag| if set { flag } else { 0 };
+        out.push(flag(self.keyframe, FLAG_KEYFRAME) | flag(parts.stored, FLAG_STORED));
         out.extend_from_slice(&self.boot.0.to_be_bytes());
         put_varint(out, u64::from(self.stream.0));
         put_varint(out, self.seq);
         put_varint(out, u64::from(self.dictionary.0));
         put_len(out, self.plain_len);
+        put_len(out, parts.samples.len());
+        out.extend_from_slice(parts.samples);
+        out.extend_from_slice(parts.body);
     }
 }
 
@@ -128,13 +147,14 @@ mod tests {
 
     fn bytes(header: BlockHeader) -> Vec<u8> {
         let mut out = Vec::new();
-        header.put(&mut out);
+        header.put(&mut out, &Parts { samples: &[7, 8], body: &[9], stored: true });
         out
     }
 
     #[test]
     fn a_header_has_exactly_these_bytes() {
-        let expected = b"GT\x02\x01\x01\x02\x03\x04\x05\x06\x07\x08\x01\xAC\x02\x00\x80\x80\x40";
+        let expected =
+            b"GT\x03\x03\x01\x02\x03\x04\x05\x06\x07\x08\x01\xAC\x02\x00\x80\x80\x40\x02\x07\x08\x09";
         assert_eq!(bytes(HEADER), expected);
         assert_eq!(BlockHeader::parse(expected), Ok(HEADER));
     }
@@ -155,14 +175,15 @@ mod tests {
             BlockHeader::parse(&block)
         };
         assert_eq!(with(0, b'X'), Err(DecodeError::NotABlock));
-        assert_eq!(with(2, 3), Err(DecodeError::Version(3)));
-        assert_eq!(with(3, 0x03), Err(DecodeError::Flags(0x03)));
+        assert_eq!(with(2, 2), Err(DecodeError::Version(2)));
+        assert_eq!(with(3, 0x05), Err(DecodeError::Flags(0x05)));
     }
 
     #[test]
     fn every_cut_header_is_truncated() {
         let good = bytes(HEADER);
-        for len in 0..good.len() {
+        // What follows the samples may be empty.
+        for len in 0..good.len() - 1 {
             assert_eq!(BlockHeader::parse(&good[..len]), Err(Malformed::Truncated.into()), "{len} bytes");
         }
     }

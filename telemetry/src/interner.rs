@@ -4,24 +4,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::decoder::Malformed;
-use crate::dictionary::{Dictionary, FrameEntry};
+use crate::dictionary::Dictionary;
 use crate::sample::{Frame, Mapping, ThreadInfo};
+use crate::stacks::{Place, SYMBOL};
 
 /// The dictionary and where each entry is. What it refuses has no room: the stream must start again with a keyframe.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Interner {
     pub(crate) dictionary: Dictionary,
     strings: HashMap<Arc<str>, u32>,
     mappings: HashMap<Arc<Mapping>, u32>,
-    frames: HashMap<FrameEntry, u32>,
-    /// By parent and frame.
-    nodes: HashMap<(u32, u32), u32>,
     threads: HashMap<ThreadInfo, u32>,
-    /// By thread and stack.
-    cells: HashMap<(u32, u32), u32>,
 }
 
 impl Interner {
+    pub(crate) fn new() -> Self {
+        Self {
+            dictionary: Dictionary::of_sender(),
+            strings: HashMap::new(),
+            mappings: HashMap::new(),
+            threads: HashMap::new(),
+        }
+    }
+
     pub(crate) fn string(&mut self, text: &Arc<str>) -> Result<u32, Malformed> {
         if let Some(id) = self.strings.get(text) {
             return Ok(*id);
@@ -46,65 +51,24 @@ impl Interner {
         Ok(id)
     }
 
-    /// The deepest node that is known already on the way to a stack given innermost frame first.
-    pub(crate) fn known_prefix(&self, frames: &[Frame]) -> u32 {
-        let mut node = 0;
-        for frame in frames.iter().rev() {
-            let key = match frame {
-                Frame::Address { mapping, offset } => self
-                    .mappings
-                    .get(mapping)
-                    .map(|mapping| FrameEntry::Address { mapping: *mapping, offset: *offset }),
-                Frame::Symbol(name) => self.strings.get(name).map(|name| FrameEntry::Symbol(*name)),
-            };
-            let frame = key.and_then(|key| self.frames.get(&key));
-            match frame.and_then(|frame| self.nodes.get(&(node, *frame))) {
-                Some(child) => node = *child,
-                None => break,
-            }
-        }
-        node
-    }
-
-    /// The node of a stack given innermost frame first; 0 for the empty stack.
-    pub(crate) fn stack(&mut self, frames: &[Frame]) -> Result<u32, Malformed> {
-        let mut parent = 0;
-        for frame in frames.iter().rev() {
-            let frame = self.frame(frame)?;
-            parent = match self.nodes.get(&(parent, frame)) {
-                Some(id) => *id,
-                None => {
-                    let id = self.dictionary.add_node(parent, frame)?;
-                    self.nodes.insert((parent, frame), id);
-                    id
-                }
-            };
-        }
-        Ok(parent)
-    }
-
-    pub(crate) fn cell(&mut self, thread: u32, stack: u32) -> Result<u32, Malformed> {
-        if let Some(id) = self.cells.get(&(thread, stack)) {
-            return Ok(*id);
-        }
-        let id = self.dictionary.add_cell(thread, stack)?;
-        self.cells.insert((thread, stack), id);
-        Ok(id)
-    }
-
-    fn frame(&mut self, frame: &Frame) -> Result<u32, Malformed> {
-        let key = match frame {
+    /// Where a frame is, if its names are known.
+    pub(crate) fn known_place(&self, frame: &Frame) -> Option<Place> {
+        Some(match frame {
             Frame::Address { mapping, offset } => {
-                FrameEntry::Address { mapping: self.mapping(mapping)?, offset: *offset }
+                Place { kind: self.mappings.get(mapping)? + SYMBOL + 1, value: *offset }
             }
-            Frame::Symbol(name) => FrameEntry::Symbol(self.string(name)?),
-        };
-        if let Some(id) = self.frames.get(&key) {
-            return Ok(*id);
-        }
-        let id = self.dictionary.add_frame(key)?;
-        self.frames.insert(key, id);
-        Ok(id)
+            Frame::Symbol(name) => Place { kind: SYMBOL, value: (*self.strings.get(name)?).into() },
+        })
+    }
+
+    /// Where a frame is; its names are known from now on.
+    pub(crate) fn place(&mut self, frame: &Frame) -> Result<Place, Malformed> {
+        Ok(match frame {
+            Frame::Address { mapping, offset } => {
+                Place { kind: self.mapping(mapping)? + SYMBOL + 1, value: *offset }
+            }
+            Frame::Symbol(name) => Place { kind: SYMBOL, value: self.string(name)?.into() },
+        })
     }
 
     fn mapping(&mut self, mapping: &Arc<Mapping>) -> Result<u32, Malformed> {

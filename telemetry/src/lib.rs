@@ -28,6 +28,7 @@
 
 mod additions;
 pub mod budget;
+mod contexts;
 mod decoder;
 mod dictionary;
 mod dimension;
@@ -38,8 +39,11 @@ mod interner;
 mod io;
 pub mod limits;
 mod metrics;
+mod ranges;
+pub mod request;
 mod rows;
 mod sample;
+mod stacks;
 pub mod topics;
 mod trained;
 mod window;

@@ -40,9 +40,6 @@ pub const MAX_STRING_BYTES: usize = 2 << 20;
 /// Most mappings (executable files) in a dictionary.
 pub const MAX_MAPPINGS: usize = 32_768;
 
-/// Most frames in a dictionary.
-pub const MAX_FRAMES: usize = 65_536;
-
 /// Most stack trie nodes in a dictionary, the root not counted.
 pub const MAX_NODES: usize = 131_072;
 
@@ -56,20 +53,16 @@ pub const MAX_CELLS: usize = 65_536;
 pub const MAX_IO_HISTOGRAMS: usize = 256;
 
 /// What a [`Decoder`](crate::Decoder) holds and takes at most, in bytes, whatever comes: the full tables, each grown to
-/// twice its need, and one block, its body and its window besides.
+/// twice its need; a copy of stacks, cells and contexts; and one block, its body and its window besides.
 pub const DECODER_MEMORY: usize = 2
     * (MAX_STRING_BYTES
         + MAX_STRINGS * (16 + 16)
         + MAX_STRINGS * (4 + 16 + 8)
-        + MAX_MAPPINGS * (8 + 16 + 40 + MAX_BUILD_ID_LEN + 8)
-        + MAX_FRAMES * 24
-        + MAX_NODES * 16
-        + (MAX_NODES + MAX_FRAMES) * 16
-        + MAX_THREADS * 32
-        + MAX_CELLS * (24 + 4 + 4))
+        + MAX_MAPPINGS * (8 + 16 + 40 + MAX_BUILD_ID_LEN)
+        + MAX_THREADS * 32)
+    + 3 * (MAX_NODES * 40 + MAX_CELLS * 32 + (4 << 16))
     + MAX_BLOCK_LEN
     + MAX_PLAIN_LEN
-    + MAX_NODES * (4 + 8)
     + 2 * (MAX_WINDOW_FRAMES * 24 + MAX_WINDOW_SAMPLES * (32 + 16 + 16 + 8 + 16) + MAX_WINDOW_THREADS * 32)
     + MAX_METRIC_VALUES * 8
     + MAX_IO_HISTOGRAMS * 560

@@ -1,262 +1,299 @@
-//! How a block tells its samples: rows of cells, and, if the window is timed, which row each sample belongs to.
+//! How a block tells its samples: which cells, and what happened in them. A cell and what is told of it make a row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use crate::contexts::{Tag, bit_len};
 use crate::decoder::Malformed;
 use crate::dictionary::{Dictionary, at_most, entry};
 use crate::interner::Interner;
 use crate::limits::{MAX_WINDOW_FRAMES, MAX_WINDOW_SAMPLES, MAX_WINDOW_THREADS};
+use crate::ranges::{Coder, Receiver, Sender};
 use crate::sample::{Sample, StackIndex, ThreadIndex};
+use crate::stacks::{Bounds, Place, Stacks};
 use crate::window::Window;
-use crate::wire::{Reader, put_len, put_signed, put_varint};
+use crate::wire::{unzigzag, zigzag};
 
-pub(crate) const TIMED: u8 = 0;
-pub(crate) const AGGREGATED: u8 = 1;
-
-/// The rows of one window: each cell once, those with a rank first, in order of rank.
+/// The rows of one window: each cell once, those that were named before first, in order of number.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    pub(crate) cells: Vec<u32>,
-    /// How many of them have a rank.
-    ranked: usize,
+    named: Vec<u32>,
+    /// Threads and places (outermost first) of new cells, in the order in which they are told.
+    new: Vec<(u32, Vec<Place>)>,
     /// Row of each (thread, stack) of the window.
-    row_of: HashMap<(u32, u32), u32>,
+    row_of: HashMap<(u32, u32), usize>,
 }
 
 impl Rows {
-    /// Brings a window's threads and stacks into the dictionary. New cells come thread by thread, and on a thread in
-    /// the order of the stacks they branch off from: neighbours then differ little.
+    /// Brings a window's names into the dictionary. New cells come thread by thread, and on a thread in the order of the
+    /// stacks they branch off from: neighbours then share much of their way.
     pub(crate) fn intern(window: &Window, interner: &mut Interner) -> Result<Self, Malformed> {
-        let known = interner.dictionary.ranked();
         let threads = window.threads.iter().map(|it| interner.thread(it)).collect::<Result<Vec<_>, _>>()?;
-        let prefixes: Vec<_> = window.stacks.iter().map(|stack| interner.known_prefix(stack)).collect();
-        let of = |ids: &[u32], index: u32| ids.get(index as usize).copied().unwrap_or_default();
-        let mut pairs: Vec<_> = window
-            .samples
-            .iter()
-            .map(|it| (of(&threads, it.thread.0), of(&prefixes, it.stack.0), it.stack.0, it.thread.0))
+        let stacks: Vec<_> = (window.stacks.iter())
+            .map(|stack| {
+                let places = stack.iter().rev().map(|frame| interner.known_place(frame));
+                let (node, known) = interner.dictionary.stacks.known(places);
+                (node, known == stack.len())
+            })
             .collect();
-        pairs.sort_unstable();
-        pairs.dedup();
-        let mut cells = Vec::with_capacity(pairs.len());
-        for (thread, _, stack, thread_index) in pairs {
-            let Some(frames) = window.stacks.get(stack as usize) else { continue };
-            let node = interner.stack(frames)?;
-            cells.push((interner.cell(thread, node)?, (thread_index, stack)));
+        let (mut named, mut new) = (Vec::new(), Vec::new());
+        for sample in &window.samples {
+            let key = (sample.thread.0, sample.stack.0);
+            let (Some(thread), Some((node, whole))) =
+                (threads.get(key.0 as usize), stacks.get(key.1 as usize))
+            else {
+                continue;
+            };
+            match interner.dictionary.stacks.cell(*thread, *node).filter(|_| *whole) {
+                Some(cell) => named.push((cell, key)),
+                None => new.push((*thread, *node, key)),
+            }
         }
-        // New cells have the highest numbers, in order of creation; the others go by rank.
-        cells.sort_by_key(|(cell, _)| match interner.dictionary.rank_of_cell(*cell) {
-            Some(rank) => (false, rank),
-            None => (true, *cell),
-        });
-        let ranked = cells.iter().filter(|(cell, _)| (*cell as usize) < known).count();
-        let row_of = (0_u32..).zip(&cells).map(|(row, (_, key))| (*key, row)).collect();
-        Ok(Self { cells: cells.into_iter().map(|(cell, _)| cell).collect(), ranked, row_of })
+        named.sort_unstable();
+        named.dedup();
+        new.sort_unstable();
+        new.dedup();
+        let keys = named.iter().map(|(_, key)| *key).chain(new.iter().map(|(.., key)| *key));
+        let row_of = keys.zip(0..).collect();
+        let places = |interner: &mut Interner, stack: u32| {
+            let frames = window.stacks.get(stack as usize).into_iter().flat_map(|it| it.iter().rev());
+            frames.map(|frame| interner.place(frame)).collect::<Result<Vec<_>, _>>()
+        };
+        let new = new.into_iter().map(|(thread, _, (_, stack))| Ok((thread, places(interner, stack)?)));
+        let new = new.collect::<Result<_, Malformed>>()?;
+        Ok(Self { named: named.into_iter().map(|(cell, _)| cell).collect(), new, row_of })
     }
 
-    /// Writes the rows of known cells, and what happened in all rows.
-    pub(crate) fn put(&self, out: &mut Vec<u8>, window: &Window, dictionary: &mut Dictionary) {
-        put_len(out, self.ranked);
-        let mut next = 0;
-        for cell in self.cells.iter().take(self.ranked) {
-            let rank = dictionary.rank_of_cell(*cell).unwrap_or_default();
-            put_varint(out, u64::from(rank - next));
-            next = rank + 1;
+    /// The bytes that tell the samples, none for a timed window where there are none.
+    pub(crate) fn put(&self, window: &Window, dictionary: &mut Dictionary) -> Result<Vec<u8>, Malformed> {
+        let bounds = dictionary.bounds();
+        let stacks = &mut dictionary.stacks;
+        if window.samples.is_empty() && !window.aggregated {
+            stacks.settle(&[]);
+            return Ok(Vec::new());
         }
-        out.push(if window.aggregated { AGGREGATED } else { TIMED });
-        let samples: Vec<_> = window.samples.iter().map(|sample| (self.row(sample), sample)).collect();
+        let mut sender = Sender::new();
+        stacks.contexts.bit(&mut sender, Tag::Timed, 0, 0, !window.aggregated);
+        let told = Told { named: &self.named, new: &self.new };
+        let table = Table::code(&mut sender, stacks, bounds, &told)?;
+        let row = |sample: &Sample| {
+            self.row_of.get(&(sample.thread.0, sample.stack.0)).copied().unwrap_or_default()
+        };
+        let mut rows: Vec<_> = window.samples.iter().map(|sample| (row(sample), sample)).collect();
         if window.aggregated {
-            self.put_aggregated(out, samples, dictionary);
+            // An aggregated window has one sample per row.
+            rows.sort_unstable_by_key(|(row, _)| *row);
+            let rows = rows.iter().map(|(_, sample)| (sample.count, sample.weight_ns));
+            table.code_aggregated(&mut sender, stacks, rows.map(Some));
         } else {
-            self.put_timed(out, &samples, dictionary);
+            let told = rows.iter().map(|(row, sample)| (sample.at_ms, *row, sample.weight_ns));
+            stacks.contexts.number(&mut sender, Tag::Samples, 0, rows.len() as u64);
+            // A sender's own rows are rows, and its times are in order.
+            table.code_timed(&mut sender, stacks, told.map(Some))?;
         }
-    }
-
-    fn put_aggregated(
-        &self,
-        out: &mut Vec<u8>,
-        mut samples: Vec<(u32, &Sample)>,
-        dictionary: &mut Dictionary,
-    ) {
-        // An aggregated window has one sample per row.
-        samples.sort_unstable_by_key(|(row, _)| *row);
-        for (_, sample) in &samples {
-            put_varint(out, u64::from(sample.count) - 1);
-        }
-        let mut unit_before = 0;
-        for (row, sample) in samples {
-            let unit = predicted_unit(dictionary, self.cell(row), row as usize >= self.ranked, unit_before);
-            let predicted = unit.wrapping_mul(u64::from(sample.count));
-            put_signed(out, sample.weight_ns.wrapping_sub(predicted).cast_signed());
-            unit_before = sample.weight_ns / u64::from(sample.count);
-            set_unit(dictionary, self.cell(row), unit_before);
-        }
-    }
-
-    fn put_timed(&self, out: &mut Vec<u8>, samples: &[(u32, &Sample)], dictionary: &mut Dictionary) {
-        put_len(out, samples.len());
-        let mut previous = 0;
-        for (_, sample) in samples {
-            put_varint(out, u64::from(sample.at_ms - previous));
-            previous = sample.at_ms;
-        }
-        for (row, _) in samples {
-            put_varint(out, u64::from(*row));
-        }
-        let mut unit_before = 0;
-        for (row, sample) in samples {
-            let unit = predicted_unit(dictionary, self.cell(*row), *row as usize >= self.ranked, unit_before);
-            put_signed(out, sample.weight_ns.wrapping_sub(unit).cast_signed());
-            unit_before = sample.weight_ns;
-            set_unit(dictionary, self.cell(*row), unit_before);
-        }
-    }
-
-    fn row(&self, sample: &Sample) -> u32 {
-        self.row_of.get(&(sample.thread.0, sample.stack.0)).copied().unwrap_or_default()
-    }
-
-    fn cell(&self, row: u32) -> u32 {
-        self.cells.get(row as usize).copied().unwrap_or_default()
+        stacks.settle(&table.cells);
+        Ok(sender.finish())
     }
 }
 
-/// What a row's samples weigh each: for a known cell as its last sample, for a new one as the sample before.
-fn predicted_unit(dictionary: &Dictionary, cell: u32, new: bool, before: u64) -> u64 {
-    let own = dictionary.cells.get(cell as usize).map_or(0, |cell| cell.unit_ns);
-    if new { before } else { own }
-}
-
-fn set_unit(dictionary: &mut Dictionary, cell: u32, unit_ns: u64) {
-    if let Some(cell) = dictionary.cells.get_mut(cell as usize) {
-        cell.unit_ns = unit_ns;
-    }
-}
-
-/// What a receiver learned about the cells of a block, to be told to the dictionary when the whole block is good.
-#[derive(Debug)]
-pub(crate) struct Learned {
-    cells: Vec<u32>,
-    units: Vec<u64>,
-}
-
-impl Learned {
-    pub(crate) fn settle(self, dictionary: &mut Dictionary) {
-        for (cell, unit_ns) in self.cells.iter().zip(self.units) {
-            set_unit(dictionary, *cell, unit_ns);
-        }
-        dictionary.settle(&self.cells);
-    }
-}
-
-/// Reads what [`Rows::put`] wrote, into `window`. The dictionary has the block's additions already, from cell
-/// `first_new` on.
+/// Reads what [`Rows::put`] wrote, into `window`. The dictionary has the block's other additions already; `stacks` are
+/// its own, to be changed.
 pub(crate) fn read(
-    reader: &mut Reader<'_>,
+    bytes: &[u8],
     dictionary: &Dictionary,
-    first_new: usize,
+    stacks: &mut Stacks,
     window: &mut Window,
-) -> Result<Learned, Malformed> {
-    let mut cells = Vec::new();
-    let mut next = 0_u64;
-    let ranked = reader.count("known cells", MAX_WINDOW_SAMPLES)?;
-    for _ in 0..ranked {
-        let rank = next.saturating_add(reader.varint()?);
-        let refused = Malformed::Index { field: "rank", value: rank, len: dictionary.ranked() };
-        let cell = u32::try_from(rank).ok().and_then(|rank| dictionary.cell_of_rank(rank));
-        cells.push(cell.ok_or(refused)?);
-        next = rank + 1;
+) -> Result<(), Malformed> {
+    if bytes.is_empty() {
+        stacks.settle(&[]);
+        return Ok(());
     }
-    cells.extend((first_new..dictionary.cells.len()).filter_map(|id| u32::try_from(id).ok()));
-    at_most("cells of a window", cells.len(), MAX_WINDOW_SAMPLES)?;
-    let places = places(dictionary, &cells, window)?;
-    // A new cell has no unit of its own yet.
-    let own: Vec<_> = (cells.iter().take(ranked))
-        .map(|cell| entry(&dictionary.cells, *cell, "cell").map(|cell| Some(cell.unit_ns)))
-        .chain(std::iter::repeat_n(Ok(None), cells.len() - ranked))
-        .collect::<Result<_, _>>()?;
-    window.aggregated = reader.byte_up_to("kind of samples", AGGREGATED)? == AGGREGATED;
-    let units = if window.aggregated {
-        read_aggregated(reader, &places, &own, window)?
+    if bytes.len() > 1 && bytes.last() == Some(&0) {
+        return Err(Malformed::LeftOver(1));
+    }
+    let mut receiver = Receiver::new(bytes);
+    window.aggregated = !stacks.contexts.bit(&mut receiver, Tag::Timed, 0, 0, false);
+    let table = Table::code(&mut receiver, stacks, dictionary.bounds(), &Told::default())?;
+    let places = places(dictionary, stacks, &table.cells, window)?;
+    if window.aggregated {
+        let rows = table.code_aggregated(&mut receiver, stacks, std::iter::repeat(None));
+        for ((count, weight_ns), (thread, stack)) in rows.into_iter().zip(&places) {
+            let limit = u64::from(u32::MAX);
+            let count = u32::try_from(count).map_err(|_| Malformed::TooLarge {
+                field: "samples of a cell",
+                value: count,
+                limit,
+            })?;
+            window.samples.push(Sample { at_ms: 0, thread: *thread, stack: *stack, count, weight_ns });
+        }
     } else {
-        read_timed(reader, &places, &own, window)?
-    };
-    Ok(Learned { cells, units })
+        let count = stacks.contexts.number(&mut receiver, Tag::Samples, 0, 0);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        at_most("samples", count, MAX_WINDOW_SAMPLES)?;
+        for (at_ms, row, weight_ns) in
+            table.code_timed(&mut receiver, stacks, std::iter::repeat_n(None, count))?
+        {
+            let (thread, stack) = *entry(&places, u32::try_from(row).unwrap_or(u32::MAX), "row")?;
+            window.samples.push(Sample { at_ms, thread, stack, count: 1, weight_ns });
+        }
+    }
+    if !receiver.rest().is_empty() {
+        return Err(Malformed::LeftOver(receiver.rest().len()));
+    }
+    stacks.settle(&table.cells);
+    Ok(())
 }
 
-type Place = (ThreadIndex, StackIndex);
+/// What a sender says of the rows; nothing at a receiver.
+#[derive(Default)]
+struct Told<'a> {
+    named: &'a [u32],
+    new: &'a [(u32, Vec<Place>)],
+}
+
+/// The cells of the rows.
+struct Table {
+    cells: Vec<u32>,
+    /// How many of them were named before.
+    known: usize,
+}
+
+impl Table {
+    fn code(
+        coder: &mut impl Coder,
+        stacks: &mut Stacks,
+        bounds: Bounds,
+        told: &Told<'_>,
+    ) -> Result<Self, Malformed> {
+        let mut cells = stacks.named(coder, told.named);
+        let known = cells.len();
+        let new = stacks.contexts.number(coder, Tag::NewCells, 0, told.new.len() as u64);
+        let new = usize::try_from(new).unwrap_or(usize::MAX);
+        at_most("cells of a window", new.saturating_add(known), MAX_WINDOW_SAMPLES)?;
+        let mut thread_before = 0;
+        for at in 0..new {
+            let wanted = told.new.get(at).map_or((0, &[][..]), |(thread, places)| (*thread, &places[..]));
+            let cell = stacks.add_cell(coder, bounds, thread_before, wanted)?;
+            thread_before = stacks.cells.get(cell as usize).map_or(0, |it| it.thread);
+            cells.push(cell);
+        }
+        Ok(Self { cells, known })
+    }
+
+    /// Codes count and weight of each row.
+    fn code_aggregated(
+        &self,
+        coder: &mut impl Coder,
+        stacks: &mut Stacks,
+        told: impl Iterator<Item = Option<(u32, u64)>>,
+    ) -> Vec<(u64, u64)> {
+        let mut before = 0;
+        let mut rows = Vec::with_capacity(self.cells.len());
+        for (row, told) in (0..self.cells.len()).zip(told) {
+            let (count, weight) = told.unwrap_or((1, 0));
+            let habit = self.cells.get(row).map_or(0, |cell| stacks.habit(*cell));
+            let count = stacks.contexts.number(coder, Tag::Count, habit, u64::from(count.saturating_sub(1)));
+            let count = count.saturating_add(1);
+            let (unit, about) = self.unit(stacks, row, before);
+            let predicted = unit.wrapping_mul(count);
+            let difference = zigzag(weight.wrapping_sub(predicted).cast_signed());
+            let difference = stacks.contexts.number(coder, Tag::Weight, about, difference);
+            let weight = predicted.wrapping_add(unzigzag(difference).cast_unsigned());
+            before = weight / count;
+            self.set_unit(stacks, row, before);
+            rows.push((count, weight));
+        }
+        rows
+    }
+
+    /// Codes time, row and weight of each sample.
+    fn code_timed(
+        &self,
+        coder: &mut impl Coder,
+        stacks: &mut Stacks,
+        told: impl Iterator<Item = Option<(u32, usize, u64)>>,
+    ) -> Result<Vec<(u32, usize, u64)>, Malformed> {
+        let bits = bit_len(self.cells.len().saturating_sub(1) as u64);
+        let (mut at_before, mut before, mut samples) = (0_u32, 0, Vec::new());
+        for told in told {
+            let (at, row, weight) = told.unwrap_or((at_before, 0, 0));
+            let step = u64::from(at.saturating_sub(at_before));
+            let step = stacks.contexts.number(coder, Tag::Time, 0, step);
+            let at = u64::from(at_before).saturating_add(step);
+            let limit = u64::from(u32::MAX);
+            at_before = u32::try_from(at).map_err(|_| Malformed::TooLarge {
+                field: "time in the window",
+                value: at,
+                limit,
+            })?;
+            let row = stacks.contexts.tree(coder, Tag::Row, bits.into(), bits, row as u64);
+            let row = usize::try_from(row).unwrap_or(usize::MAX);
+            let (unit, about) = self.unit(stacks, row, before);
+            let difference = zigzag(weight.wrapping_sub(unit).cast_signed());
+            let difference = stacks.contexts.number(coder, Tag::TimedWeight, about, difference);
+            before = unit.wrapping_add(unzigzag(difference).cast_unsigned());
+            self.set_unit(stacks, row, before);
+            samples.push((at_before, row, before));
+        }
+        Ok(samples)
+    }
+
+    /// What a row's samples weigh each, and whether that is a guess: for a known cell as its last sample, for a new one
+    /// as the sample before.
+    fn unit(&self, stacks: &Stacks, row: usize, before: u64) -> (u64, u64) {
+        let cell = self.cells.get(row).and_then(|cell| stacks.cells.get(*cell as usize));
+        if row < self.known { (cell.map_or(0, |it| it.unit), 0) } else { (before, 1) }
+    }
+
+    fn set_unit(&self, stacks: &mut Stacks, row: usize, unit: u64) {
+        if let Some(cell) = self.cells.get(row).and_then(|cell| stacks.cells.get_mut(*cell as usize)) {
+            cell.unit = unit;
+        }
+    }
+}
+
+type PlaceInWindow = (ThreadIndex, StackIndex);
 
 /// Spells the threads and stacks of the cells out.
-fn places(dictionary: &Dictionary, cells: &[u32], window: &mut Window) -> Result<Vec<Place>, Malformed> {
-    let (mut threads, mut stacks) = (HashMap::new(), HashMap::new());
+fn places(
+    dictionary: &Dictionary,
+    stacks: &Stacks,
+    cells: &[u32],
+    window: &mut Window,
+) -> Result<Vec<PlaceInWindow>, Malformed> {
+    let (mut threads, mut known, mut numbers) = (HashMap::new(), HashMap::new(), HashMap::new());
     let mut frames = 0;
+    let mut seen = HashSet::with_capacity(cells.len());
     let mut places = Vec::with_capacity(cells.len());
     for cell in cells {
-        let cell = entry(&dictionary.cells, *cell, "cell")?;
-        // Both numbers are within the limits, so far below 2^32.
+        let cell = entry(&stacks.cells, *cell, "cell")?;
+        // Told apart by what they are: a hostile sender may have numbered the same thing twice. All numbers are within the
+        // limits, so far below 2^32.
+        let thread = entry(&dictionary.threads, cell.thread, "thread")?;
         let next = u32::try_from(threads.len()).unwrap_or(u32::MAX);
-        let thread = *threads.entry(cell.thread).or_insert(next);
-        if thread == next {
+        let thread_number = *threads.entry(thread).or_insert(next);
+        if thread_number == next {
             at_most("threads of a window", threads.len(), MAX_WINDOW_THREADS)?;
-            window.threads.push(entry(&dictionary.threads, cell.thread, "thread")?.clone());
+            window.threads.push(thread.clone());
         }
-        let next = u32::try_from(stacks.len()).unwrap_or(u32::MAX);
-        let stack = *stacks.entry(cell.stack).or_insert(next);
-        if stack == next {
-            frames += dictionary.depth(cell.stack);
-            at_most("frames of a window", frames, MAX_WINDOW_FRAMES)?;
-            window.stacks.push(dictionary.stack(cell.stack)?);
+        let stack = match known.get(&cell.stack) {
+            Some(stack) => *stack,
+            None => {
+                frames += stacks.depth(cell.stack);
+                at_most("frames of a window", frames, MAX_WINDOW_FRAMES)?;
+                let frames = dictionary.frames(stacks, cell.stack)?;
+                let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                let stack = *numbers.entry(frames.clone()).or_insert(next);
+                if stack == next {
+                    window.stacks.push(frames);
+                }
+                known.insert(cell.stack, stack);
+                stack
+            }
+        };
+        if !seen.insert((thread_number, stack)) {
+            return Err(Malformed::Order("cells"));
         }
-        places.push((ThreadIndex(thread), StackIndex(stack)));
+        places.push((ThreadIndex(thread_number), StackIndex(stack)));
     }
     Ok(places)
-}
-
-fn read_aggregated(
-    reader: &mut Reader<'_>,
-    places: &[Place],
-    own: &[Option<u64>],
-    window: &mut Window,
-) -> Result<Vec<u64>, Malformed> {
-    let mut counts = Vec::with_capacity(places.len());
-    for _ in places {
-        let value = reader.varint()?;
-        let limit = u64::from(u32::MAX);
-        let count = value.checked_add(1).and_then(|count| u32::try_from(count).ok());
-        counts.push(count.ok_or(Malformed::TooLarge { field: "samples of a cell", value, limit })?);
-    }
-    let mut units = Vec::with_capacity(places.len());
-    let mut before = 0_u64;
-    for (((thread, stack), own), count) in places.iter().zip(own).zip(counts) {
-        let predicted = own.unwrap_or(before).wrapping_mul(u64::from(count));
-        let weight_ns = predicted.wrapping_add(reader.signed()?.cast_unsigned());
-        before = weight_ns / u64::from(count);
-        units.push(before);
-        window.samples.push(Sample { at_ms: 0, thread: *thread, stack: *stack, count, weight_ns });
-    }
-    Ok(units)
-}
-
-fn read_timed(
-    reader: &mut Reader<'_>,
-    places: &[Place],
-    own: &[Option<u64>],
-    window: &mut Window,
-) -> Result<Vec<u64>, Malformed> {
-    let count = reader.count("samples", MAX_WINDOW_SAMPLES)?;
-    let moments = reader.moments(count)?;
-    let rows = (0..count).map(|_| reader.index("row", places.len())).collect::<Result<Vec<_>, _>>()?;
-    let mut units: Vec<_> = own.iter().map(|unit| unit.unwrap_or_default()).collect();
-    let mut before = 0_u64;
-    for (at_ms, row) in moments.into_iter().zip(rows) {
-        let (thread, stack) = *entry(places, row, "row")?;
-        let predicted = if entry(own, row, "row")?.is_some() { *entry(&units, row, "row")? } else { before };
-        let weight_ns = predicted.wrapping_add(reader.signed()?.cast_unsigned());
-        before = weight_ns;
-        if let Some(unit) = units.get_mut(row as usize) {
-            *unit = weight_ns;
-        }
-        window.samples.push(Sample { at_ms, thread, stack, count: 1, weight_ns });
-    }
-    Ok(units)
 }

@@ -7,9 +7,6 @@ import sys
 
 import zstandard
 
-SCORE_GAIN, SCORE_DECAY = 65536, 4
-
-
 class Reader:
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -48,54 +45,88 @@ def i64(value):
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
+class Receiver:
+    """The range coder and its contexts."""
+
+    MEMORY = 30
+
+    def __init__(self, data, contexts):
+        self.data, self.at, self.code, self.range, self.contexts = data, 0, 0, 0xFFFFFFFF, contexts
+        for _ in range(4):
+            self.shift()
+
+    def shift(self):
+        byte = self.data[self.at] if self.at < len(self.data) else 0
+        self.code, self.at = self.code << 8 & 0xFFFFFFFF | byte, self.at + 1
+
+    def bit(self, odds):
+        bound = (self.range >> 12) * odds
+        one = self.code < bound
+        if one:
+            self.range = bound
+        else:
+            self.code, self.range = self.code - bound, self.range - bound
+        while self.range < 1 << 24:
+            self.range <<= 8
+            self.shift()
+        return int(one)
+
+    def known(self, tag, x, y):
+        hashed = u64(tag * 0x9E3779B97F4A7C15 + x * 0xD6E8FEB86659FD93 + y * 0xA0761D6478BD642F) >> 48
+        one, seen = self.contexts.get(hashed, (1 << 15, 0))
+        bit = self.bit(min(max(one >> 4, 2), 4094))
+        one += (65535 - one) * 2 // (2 * seen + 3) if bit else -(one * 2 // (2 * seen + 3))
+        self.contexts[hashed] = (one, min(seen + 1, self.MEMORY))
+        return bit
+
+    def number(self, tag, x=0):
+        length = 0
+        while length < 64 and self.known(tag, x, length):
+            length += 1
+        value = min(length, 1)
+        for at in range(length - 2, -1, -1):
+            learned = length - 1 - at <= 2
+            value = value << 1 | (self.known(tag, x, 128 + length * 4 + value) if learned else self.bit(2048))
+        return value
+
+    def tree(self, tag, x, bits):
+        node = 1
+        for _ in range(bits):
+            node = node << 1 | self.known(tag, x, node)
+        return node - (1 << bits)
+
+    def place(self, kind, near=None):
+        length = self.tree(LENGTH, kind, 7) if near is None else self.tree(NEAR, 0, 7)
+        if not length:
+            return near or 0
+        value = 1 if near is None else near >> (length - 1) ^ 1
+        for at in range(length - 2, -1, -1):
+            value = value << 1 | self.known(PLACE, kind * 64 + at, value)
+        return value
+
+
+(TIMED, PRESENT, NEW_CELLS, THREAD, END, NEW, CHILD, FAR_CHILD, SAME_KIND, KIND, NEXT_SYMBOL, LENGTH, PLACE, NEAR, COUNT,
+ WEIGHT, SAMPLES, TIME, ROW, TIMED_WEIGHT) = range(1, 21)
+OFFERED = 16
+
+
+class Node:
+    def __init__(self, parent, kind, value):
+        self.parent, self.kind, self.value = parent, kind, value
+        self.depth = parent.depth + 1 if parent else 0
+        self.kids, self.uses, self.ends = [], 0, 0  # kids: the one named last first
+
+
+class Cell:
+    def __init__(self, thread, stack, block):
+        self.thread, self.stack, self.unit, self.hits, self.first, self.last = thread, stack, 0, 0, block, block
+
+
 class Dictionary:
     def __init__(self):
-        self.strings, self.mappings, self.frames, self.threads = [], [], [], []
-        self.nodes = [(0, None)]  # parent, frame
-        self.newest_child, self.newest_offset, self.next_symbol = {}, {}, 0
-        self.cells, self.score, self.unit, self.order = [], [], [], []
-        self.end, self.trends = 0, {}
-
-    def offset_in(self, node, mapping):
-        if node:
-            frame = self.frames[self.nodes[node][1]]
-            if frame[0] == mapping:
-                return frame[1]
-        return None
-
-    def predicted_offset(self, parent, mapping):
-        near = self.offset_in(self.newest_child.get(parent, 0), mapping)
-        if near is None:
-            near = self.offset_in(parent, mapping)
-        return self.newest_offset.get(mapping, 0) if near is None else near
-
-    def read_nodes(self, r):
-        parents, branch, first = [], 0, len(self.nodes)
-        for at in range(r.varint()):
-            code = r.varint()
-            if code:
-                branch += unzigzag(code - 1)
-                parents.append(branch)
-            else:
-                parents.append(first + at - 1)
-        codes = [r.varint() for _ in parents]
-        kinds = iter([r.varint() for code in codes if code == 0])
-        for parent, code in zip(parents, codes):
-            if code:
-                frame = (self.nodes[parent][1] + 1 if parent else 0) + unzigzag(code - 1)
-            else:
-                kind, value, frame = next(kinds), r.signed(), len(self.frames)
-                if kind:
-                    offset = u64(self.predicted_offset(parent, kind - 1) + value)
-                    self.frames.append((kind - 1, offset))
-                else:
-                    self.frames.append((None, self.next_symbol + value))
-                    self.next_symbol += value + 1
-            self.newest_child[parent] = len(self.nodes)
-            self.nodes.append((parent, frame))
-            mapping, offset = self.frames[frame]
-            if mapping is not None:
-                self.newest_offset[mapping] = offset
+        self.strings, self.mappings, self.threads = [], [], []
+        self.nodes, self.cells, self.contexts = [Node(None, 0, 0)], [], {}
+        self.next_symbol, self.blocks, self.end, self.trends = 0, 0, 0, {}
 
     def read_additions(self, r):
         for _ in range(r.varint()):
@@ -103,37 +134,64 @@ class Dictionary:
         for _ in range(r.varint()):
             build_id = r.bytes(r.varint()).hex()
             self.mappings.append((build_id, self.strings[r.varint()]))
-        self.read_nodes(r)
         for _ in range(r.varint()):
             self.threads.append((r.varint(), r.varint(), self.strings[r.varint()], r.byte()))
-        count, thread, stack = r.varint(), 0, 0
-        threads = []
-        for _ in range(count):
-            thread += r.signed()
-            threads.append(thread)
-        for thread in threads:
-            stack += r.signed()
-            self.cells.append((thread, stack))
-            self.score.append(0)
-            self.unit.append(0)
+
+    def read_stack(self, c):
+        node = self.nodes[0]
+        while True:
+            leaf = node.depth // 2 if not node.kids else 0
+            if c.known(END, min(node.ends, 2) * 4 + min(len(node.kids), 2), node.kind * 64 + leaf):
+                node.ends = min(node.ends + 1, 255)
+                return node
+            uses = min(node.uses.bit_length(), 6)
+            if not node.kids or c.known(NEW, min(len(node.kids), 6), uses):
+                node = self.read_node(c, node)
+            else:
+                node = self.read_child(c, node)
+            node.uses = min(node.uses + 1, 65535)
+
+    def read_child(self, c, parent):
+        for at, child in enumerate(parent.kids[:OFFERED]):
+            left = len(parent.kids) - at
+            others = left if left < 4 else min(2 + left.bit_length(), 8)
+            if left == 1 or c.known(CHILD, min(child.uses.bit_length(), 5), others):
+                parent.kids.insert(0, parent.kids.pop(at))
+                return child
+        child = self.nodes[c.number(FAR_CHILD)]
+        assert child.parent is parent, "no child"
+        return child
+
+    def read_node(self, c, parent):
+        if parent.kind and c.known(SAME_KIND, parent.kind, 0):
+            kind = parent.kind
+        else:
+            kind = c.number(KIND, parent.kind) + 1
+        if kind == 1:
+            value = self.next_symbol if c.known(NEXT_SYMBOL, 0, 0) else c.place(1)
+            self.next_symbol = max(self.next_symbol, value + 1)
+        else:
+            near = [child.value for child in parent.kids[:OFFERED] if child.kind == kind]
+            value = c.place(kind, near[0] if near else None)
+        node = Node(parent, kind, value)
+        self.nodes.append(node)
+        parent.kids.insert(0, node)
+        return node
 
     def settle(self, used):
-        self.score = [score - (score >> SCORE_DECAY) for score in self.score]
         for cell in used:
-            self.score[cell] += SCORE_GAIN
-        self.order = sorted(range(len(self.cells)), key=lambda cell: (-self.score[cell], -cell))
+            cell.hits, cell.last = min(cell.hits + 1, 255), self.blocks
+        self.blocks += 1
 
     def text(self, cell):
-        thread, node = self.cells[cell]
-        names = []
-        while node:
-            node, frame = self.nodes[node]
-            mapping, value = self.frames[frame]
-            if mapping is None:
-                names.append(self.strings[value])
+        node, names = cell.stack, []
+        while node.parent:
+            if node.kind == 1:
+                names.append(self.strings[node.value])
             else:
-                names.append("%s@%s+%#x" % (self.mappings[mapping] + (value,)))
-        return "%d %d %s %d " % self.threads[thread] + ";".join(names)
+                names.append("%s@%s+%#x" % (self.mappings[node.kind - 2] + (node.value,)))
+            node = node.parent
+        return "%d %d %s %d " % self.threads[cell.thread] + ";".join(names)
 
 
 def moments(r, count):
@@ -144,31 +202,48 @@ def moments(r, count):
     return out
 
 
-def read_samples(d, r, first_new):
-    """Returns lines, and the cells of the block."""
-    cells, rank = [], 0
-    for _ in range(r.varint()):
-        rank += r.varint()
-        cells.append(d.order[rank])
-        rank += 1
-    new = len(cells)
-    cells += range(first_new, len(d.cells))
-    before, lines = 0, []
-    if r.byte() == 1:
-        counts = [r.varint() + 1 for _ in cells]
-        for row, (cell, count) in enumerate(zip(cells, counts)):
-            weight = u64((d.unit[cell] if row < new else before) * count + r.signed())
-            d.unit[cell] = before = weight // count
+def read_cells(d, c):
+    """The cells of the block, and how many of them were named before."""
+    used = []
+    for cell in d.cells:
+        age, life = (min((d.blocks - at).bit_length(), 5) for at in (cell.last, cell.first))
+        if c.known(PRESENT, min(cell.hits, 12) * 64 + age * 8 + life, 0):
+            used.append(cell)
+    known, thread = len(used), 0
+    for _ in range(c.number(NEW_CELLS)):
+        thread += c.number(THREAD)
+        cell = Cell(thread, d.read_stack(c), d.blocks)
+        d.cells.append(cell)
+        used.append(cell)
+    return used, known
+
+
+def read_samples(d, data):
+    if not data:
+        d.settle([])
+        return []
+    c, lines, before = Receiver(data, d.contexts), [], 0
+    timed = c.known(TIMED, 0, 0)
+    used, known = read_cells(d, c)
+    if timed:
+        at, bits = 0, max(len(used) - 1, 0).bit_length()
+        for _ in range(c.number(SAMPLES)):
+            at += c.number(TIME)
+            row = c.tree(ROW, bits, bits)
+            unit = used[row].unit if row < known else before
+            before = used[row].unit = u64(unit + unzigzag(c.number(TIMED_WEIGHT, int(row >= known))))
+            lines.append("sample %d 1 %d %s" % (at, before, d.text(used[row])))
+    else:
+        for row, cell in enumerate(used):
+            count = c.number(COUNT, min(cell.hits, 6)) + 1
+            unit = cell.unit if row < known else before
+            weight = u64(unit * count + unzigzag(c.number(WEIGHT, int(row >= known))))
+            before = cell.unit = weight // count
             lines.append("sample 0 %d %d %s" % (count, weight, d.text(cell)))
-        return sorted(lines), cells
-    times = moments(r, r.varint())
-    rows = [r.varint() for _ in times]
-    for at, row in zip(times, rows):
-        cell = cells[row]
-        weight = u64((d.unit[cell] if row < new else before) + r.signed())
-        d.unit[cell] = before = weight
-        lines.append("sample %d 1 %d %s" % (at, weight, d.text(cell)))
-    return lines, cells
+        lines.sort()
+    assert c.at >= len(data), "bytes left over"
+    d.settle(used)
+    return lines
 
 
 def read_metrics(d, r):
@@ -208,21 +283,23 @@ def main(blocks, trained):
         r = Reader(data[at + 4:at + 4 + length])
         at += 4 + length
         magic, version, flags, _boot = struct.unpack(">2sBBQ", r.bytes(12))
-        assert (magic, version) == (b"GT", 2), "not a block of version 2"
+        assert (magic, version) == (b"GT", 3), "not a block of version 3"
         _stream, _seq, dictionary, plain = r.varint(), r.varint(), r.varint(), r.varint()
-        frame = b"\x28\xb5\x2f\xfd" + r.data[r.at:]
-        body = zstandard.ZstdDecompressor(dict_data=known[dictionary]).decompress(frame, max_output_size=plain)
+        samples = r.bytes(r.varint())
+        body = r.data[r.at:]
+        if not flags & 2:
+            unpacker = zstandard.ZstdDecompressor(dict_data=known[dictionary])
+            body = unpacker.decompress(b"\x28\xb5\x2f\xfd" + body, max_output_size=plain)
         if flags & 1:
             d = Dictionary()
-        r, first_new = Reader(body), len(d.cells)
+        r = Reader(body)
         start, duration, lost = u64(d.end + r.signed()), r.varint(), r.varint()
         d.read_additions(r)
         print("window %d %d %d" % (start, duration, lost))
-        lines, cells = read_samples(d, r, first_new)
-        for line in lines + read_metrics(d, r) + read_histograms(d, r):
-            print(line)
+        rest = read_metrics(d, r) + read_histograms(d, r)
         assert r.at == len(body), "bytes left over"
-        d.settle(cells)
+        for line in read_samples(d, samples) + rest:
+            print(line)
         d.end = u64(start + duration)
 
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The largest message, in bytes.
@@ -21,7 +21,16 @@ impl SimBroker {
     /// # Errors
     /// The system's, where no port is free or the broker does not come up within ten seconds.
     pub fn start() -> io::Result<Self> {
+        // Let go before the broker takes it.
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        Self::start_at(address)
+    }
+
+    /// Starts a broker at `address` and waits until it listens.
+    ///
+    /// # Errors
+    /// As [`SimBroker::start`].
+    pub fn start_at(address: SocketAddr) -> io::Result<Self> {
         let mut broker = rumqttd::Broker::new(config(address));
         std::thread::Builder::new().name("broker".to_owned()).spawn(move || {
             // A broker that ends is noticed by those who talk to it.
@@ -76,17 +85,36 @@ fn config(listen: SocketAddr) -> rumqttd::Config {
     }
 }
 
-/// A line to a server that can be cut and mended: TCP connections through it break, and new ones are refused.
+/// A line to a server that can be cut, so that TCP connections through it break and new ones are refused, and frozen, so
+/// that nothing comes through and nobody is told.
 #[derive(Debug)]
 pub struct Line {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    thawed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     cut: bool,
+    frozen: bool,
     open: Vec<TcpStream>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while the line is frozen.
+    fn pass(&self) {
+        drop(self.thawed.wait_while(self.lock(), |state| state.frozen));
+    }
 }
 
 impl Line {
@@ -97,15 +125,15 @@ impl Line {
     pub fn to(server: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
+        let shared = Arc::new(Shared::default());
+        let sharing = Arc::clone(&shared);
         std::thread::Builder::new().name("line".to_owned()).spawn(move || {
             for client in listener.incoming().flatten() {
                 // A pair that cannot be set up is closed, which is what a bad line does.
-                let _ = join(&shared, client, server);
+                let _ = join(&sharing, client, server);
             }
         })?;
-        Ok(Self { address, state })
+        Ok(Self { address, shared })
     }
 
     /// `mqtt://host:port` of this end.
@@ -115,7 +143,7 @@ impl Line {
 
     /// Breaks what is connected and refuses what comes.
     pub fn cut(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.lock();
         state.cut = true;
         for stream in state.open.drain(..) {
             // A stream that is closed already is what we want.
@@ -125,25 +153,39 @@ impl Line {
 
     /// Lets connections through again.
     pub fn mend(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).cut = false;
+        self.shared.lock().cut = false;
+    }
+
+    /// Swallows what is sent either way, on connections that are open and on new ones. They stay open.
+    pub fn freeze(&self) {
+        self.shared.lock().frozen = true;
+    }
+
+    /// Lets through what was held up and what comes, as TCP does once its retransmissions arrive again.
+    pub fn thaw(&self) {
+        self.shared.lock().frozen = false;
+        self.shared.thawed.notify_all();
     }
 }
 
-fn join(state: &Mutex<State>, client: TcpStream, server: SocketAddr) -> io::Result<()> {
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+fn join(shared: &Arc<Shared>, client: TcpStream, server: SocketAddr) -> io::Result<()> {
+    let mut state = shared.lock();
     if state.cut {
         return client.shutdown(Shutdown::Both);
     }
     let server = TcpStream::connect(server)?;
     state.open.extend([client.try_clone()?, server.try_clone()?]);
     for (mut from, mut to) in [(client.try_clone()?, server.try_clone()?), (server, client)] {
+        let shared = Arc::clone(shared);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(len @ 1..) = from.read(&mut buffer) {
+                shared.pass();
                 if to.write_all(buffer.get(..len).unwrap_or_default()).is_err() {
                     break;
                 }
             }
+            shared.pass();
             // Either side may have hung up already.
             let _ = to.shutdown(Shutdown::Both);
         });

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ota::stage::StageEvent;
+use telemetry::BootId;
+use telemetry::request::{Missing, Request};
 use telemetry::topics::{Topic, VinSegment};
 
 use super::spool::{Given, Spool, Store};
@@ -89,9 +91,10 @@ impl Receiver {
             Given::Refused { life, reason } => {
                 Message::Refused { topic: Topic::Telemetry(life.stream).of(&life.vin), reason }
             }
-            Given::Gap { life } => {
-                let request = (Topic::TelemetryRebirth.of(&life.vin), life.stream.to_string());
-                self.request = Some(request);
+            Given::Gap { life, missing } => {
+                let missing = missing.and_then(|it| Missing::new(BootId(life.boot), it).ok());
+                let request = Request { stream: life.stream.clone(), missing };
+                self.request = Some((Topic::TelemetryRebirth.of(&life.vin), request.to_string()));
                 Message::Gap { vin: life.vin.to_string(), stream: life.stream }
             }
         }))
@@ -105,6 +108,11 @@ impl Receiver {
     /// When to poll for messages although nothing came.
     pub fn next_wakeup(&self) -> Option<Instant> {
         self.spool.next_wakeup()
+    }
+
+    /// Blocks that came once more and were dropped, since the start.
+    pub fn duplicates(&self) -> u64 {
+        self.spool.duplicates()
     }
 
     fn handle_event(&mut self, vin: VinSegment, event: StageEvent) -> Result<Option<Message>, FileError> {
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_asks_for_a_rebirth_once_per_interval() {
+    fn a_gap_asks_for_its_blocks_and_an_interval_later_for_a_keyframe() {
         let (mut receiver, start) = (Receiver::new(None, Duration::ZERO).unwrap(), Instant::now());
         let topic = format!("v1/{VIN}/telemetry/profile");
         let blocks = blocks(5);
@@ -190,8 +198,12 @@ mod tests {
         assert!(matches!(give(0, Duration::ZERO), (None, None)));
         let (gap, request) = give(2, Duration::ZERO);
         assert!(matches!(gap, Some(Message::Gap { .. })));
-        assert_eq!(request, Some((format!("v1/{VIN}/telemetry/rebirth"), "profile".to_owned())));
+        let asked = |text: &str| Some((format!("v1/{VIN}/telemetry/rebirth"), text.to_owned()));
+        assert_eq!(request, asked("profile 0000000000000001 1"));
         assert!(matches!(give(3, REBIRTH_INTERVAL - Duration::from_millis(1)), (None, None)));
-        assert!(matches!(give(3, REBIRTH_INTERVAL), (Some(Message::Gap { .. }), Some(_))));
+        let (gap, request) = give(3, REBIRTH_INTERVAL);
+        assert!(matches!(gap, Some(Message::Gap { .. })));
+        assert_eq!(request, asked("profile"));
+        assert_eq!(receiver.duplicates(), 2);
     }
 }

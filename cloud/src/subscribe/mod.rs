@@ -47,7 +47,7 @@ pub struct Options {
     /// Where blocks are kept until they are read, over restarts and for all members of a group, which have to name the
     /// same directory. `None`: in memory.
     pub spool: Option<PathBuf>,
-    /// How long a block may be missing before the vehicle is asked for a keyframe. In a group it may be with another
+    /// How long a block may be missing before the vehicle is asked. In a group it may be with another
     /// member meanwhile: 3 s there unless set, nothing otherwise.
     pub grace: Option<Duration>,
     /// How long to wait for the first subscription. Defaults to 10 s.
@@ -133,7 +133,7 @@ pub enum Message {
         /// What is wrong with it.
         reason: String,
     },
-    /// Blocks are missing; the vehicle was asked for a keyframe.
+    /// Blocks are missing; the vehicle was asked for them, or for a keyframe.
     Gap {
         /// The vehicle.
         vin: String,
@@ -266,6 +266,11 @@ impl Subscriber {
                 return Ok(message);
             }
         }
+    }
+
+    /// Telemetry blocks that came once more and were dropped, since the start.
+    pub fn duplicates(&self) -> u64 {
+        self.receiver.duplicates()
     }
 
     /// Acknowledges the last message and says good-bye to the broker.

@@ -11,6 +11,7 @@ mod rest;
 mod seat;
 pub(crate) mod session;
 mod silence;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -18,3 +19,4 @@ pub use self::master::BusMaster;
 pub(crate) use self::message::chain;
 pub use self::message::{EcuError, EcuOrder, EcuReport, Program, SeatConfig};
 pub use self::recovery::{Off, Pause, Recovery, Return};
+pub use self::telemetry::{SourceBlock, TelemetryOrder, TelemetryPort, TelemetrySource};

@@ -6,13 +6,14 @@ use canfd::doip::{AddressKind, LogicalAddress};
 use crypto_offload::tls::Suites;
 
 use super::addressing::{AddressingPart, clash};
+use super::bus_telemetry;
 use super::link::LinkUrl;
 use super::parts::{BusPart, EcuPart, EngineName, MqttPart, TransportName};
 use super::{Config, Finding, line_of};
 use crate::io::mqtt::parse_url;
 
 /// The largest 29-bit CAN id.
-const CAN_ID_MAX: u32 = 0x1FFF_FFFF;
+pub(super) const CAN_ID_MAX: u32 = 0x1FFF_FFFF;
 
 /// Least room for the bytes of crypto jobs: the largest chunk (1 MiB), its tag, and the next.
 const LARGEST_CHUNK: u64 = 2 << 20;
@@ -129,6 +130,7 @@ fn buses(config: &Config, text: &str, found: &mut Vec<Finding>) {
         if let Err(error) = bus.url.parse::<LinkUrl>() {
             found.push(Finding::error("BUS-002", line, format!("bus `{}`: {error}", bus.name)));
         }
+        bus_telemetry::check(bus, config.ecus.iter().map(|it| it.get_ref()), line, found);
         if bus.is_doip() {
             doip_bus(bus, line, found);
             continue;

@@ -4,6 +4,7 @@
 //! half-checked state. Nothing here opens, binds or connects to anything, except that [`Config::load`] reads the file.
 
 pub mod addressing;
+pub mod bus_telemetry;
 mod check;
 mod finding;
 pub mod key;

@@ -7,6 +7,7 @@ use crypto_offload::tls::Suites;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::addressing::AddressingPart;
+use super::bus_telemetry::BusTelemetryPart;
 use super::key::PrivateKey;
 use super::link::LinkUrl;
 use super::units::{Size, Span};
@@ -308,6 +309,9 @@ pub struct BusPart {
     /// The private key of `certificate`, as `cloud.key`.
     #[serde(default)]
     pub key: Option<PrivateKey>,
+    /// Blocks of telemetry in fragments. With CAN FD only.
+    #[serde(default)]
+    pub telemetry: BusTelemetryPart,
 }
 
 impl BusPart {

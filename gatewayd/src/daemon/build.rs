@@ -113,6 +113,7 @@ pub(super) fn mqtt(
         outbox: config.mqtt.outbox,
         presence_topic: topics.presence.clone(),
         subscriptions: vec![topics.command.clone(), topics.rebirth.clone()],
+        rebirth_topic: topics.rebirth.clone(),
     })
 }
 

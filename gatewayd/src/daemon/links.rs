@@ -10,18 +10,20 @@ use canfd::doip::{DoipUrl, LogicalAddress};
 use canfd::frame::{CanId, CanIds};
 use canfd::pacing::PacingConfig;
 use canfd::uds::profile::Profile;
+use telemetry::topics::EcuSegment;
 use tokio::sync::mpsc;
 use topology::Role;
 
 use super::StartError;
 use super::build::wrong;
-use crate::bus::{BusMaster, SeatConfig};
+use crate::bus::{BusMaster, SeatConfig, SourceBlock, TelemetryPort, TelemetrySource};
 use crate::config::Config;
+use crate::config::bus_telemetry::TelemetrySourcePart;
 use crate::config::link::LinkUrl;
 use crate::config::parts::{BusPart, EcuPart};
 use crate::doip::{DoipConfig, DoipMaster, DoipSeatConfig};
 use crate::gateway::message::{EcuIndex, Input};
-use crate::io::can::BusWorker;
+use crate::io::can::{BusWorker, TelemetryLink};
 use crate::io::doip::DoipWorker;
 use crate::io::link::LinkWorker;
 use crate::io::tls::{ClientTls, TlsError};
@@ -30,7 +32,7 @@ use crate::runtime::Layout;
 /// One `[[bus]]` with its ECUs, checked.
 #[derive(Debug)]
 pub(super) enum LinkSetup {
-    Can { url: BusUrl, timing: BitTiming, seats: Vec<SeatConfig> },
+    Can { url: BusUrl, timing: BitTiming, seats: Vec<SeatConfig>, telemetry: TelemetryPort },
     Doip { url: DoipUrl, tls: Option<ClientTls>, config: DoipConfig, seats: Vec<DoipSeatConfig> },
 }
 
@@ -50,7 +52,7 @@ fn link(config: &Config, part: &BusPart, credentials: Option<&Path>) -> Result<L
                 wrong(format!("bus `{}`: data_bit_rate is below nominal_bit_rate", part.name))
             })?;
             let seats = ecus.map(|(at, ecu)| seat(config, at, ecu, &url)).collect::<Result<_, _>>()?;
-            Ok(LinkSetup::Can { url, timing, seats })
+            Ok(LinkSetup::Can { url, timing, seats, telemetry: telemetry_port(part)? })
         }
         LinkUrl::Doip(url) => {
             let source = part.source_address.ok_or_else(|| missing(&part.name, "source_address"))?;
@@ -101,6 +103,15 @@ fn seat(config: &Config, at: usize, part: &EcuPart, url: &BusUrl) -> Result<Seat
     })
 }
 
+fn telemetry_port(part: &BusPart) -> Result<TelemetryPort, StartError> {
+    let source = |it: &TelemetrySourcePart| {
+        let name = EcuSegment::new(&it.name).map_err(wrong)?;
+        Ok(TelemetrySource { name, id: can_id(it.id)?, ask: it.ask.map(can_id).transpose()? })
+    };
+    let sources = part.telemetry.receive.iter().map(source).collect::<Result<_, StartError>>()?;
+    Ok(TelemetryPort::new(part.telemetry.send.map(can_id).transpose()?, sources))
+}
+
 fn doip_seat(config: &Config, at: usize, part: &EcuPart) -> Result<DoipSeatConfig, StartError> {
     let address = part.logical_address.ok_or_else(|| missing(&part.serial, "logical_address"))?;
     Ok(DoipSeatConfig {
@@ -124,15 +135,18 @@ pub(super) fn workers(
     links: Vec<LinkSetup>,
     layout: &Layout,
     inputs: &mpsc::Sender<Input>,
+    blocks: &mpsc::Sender<SourceBlock>,
 ) -> Result<Vec<(String, LinkWorker)>, StartError> {
     let mut workers = Vec::new();
     for (at, (part, link)) in config.buses.iter().zip(links).enumerate() {
         let name = part.get_ref().name.clone();
         let (pin, inputs) = (layout.pin(Role::Bus, at), inputs.clone());
         let worker = match link {
-            LinkSetup::Can { url, timing, seats } => {
+            LinkSetup::Can { url, timing, seats, telemetry } => {
                 let master = BusMaster::paced(seats, timing, PacingConfig::default());
-                BusWorker::start(&name, url, master, pin, inputs).map(LinkWorker::Can)
+                let telemetry = TelemetryLink { port: telemetry, blocks: blocks.clone() };
+                let worker = BusWorker::start_with_telemetry(&name, url, master, telemetry, pin, inputs);
+                worker.map(LinkWorker::Can)
             }
             LinkSetup::Doip { url, tls, config, seats } => {
                 let master = DoipMaster::new(seats, config);

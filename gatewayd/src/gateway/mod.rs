@@ -33,10 +33,10 @@ mod status;
 
 use std::time::Instant;
 
+use ota::command;
 use ota::journal::{CampaignRecord, EcuRecord, Phase};
 use ota::stage::{Stage, Status, TraceId};
 use ota::uptane::verify::{Assignment, TrustedMetadata, VehicleIdentity, Verified};
-use serde::Deserialize;
 
 use self::campaign::Campaign;
 pub use self::carry::{Limits, Wish};
@@ -86,14 +86,6 @@ struct Look {
     trace: Option<TraceId>,
     /// Whether somebody asked for it; otherwise the time has come.
     told: bool,
-}
-
-/// What arrives on the command topic. Only a hint to look: authority has the Director's metadata alone.
-#[derive(Debug, Deserialize)]
-struct Command {
-    command: String,
-    #[serde(default)]
-    ota_trace_id: Option<TraceId>,
 }
 
 impl Gateway {
@@ -186,26 +178,18 @@ impl Gateway {
     }
 
     fn handle_command(&mut self, now: Now, payload: &[u8]) {
-        let command: Command = match serde_json::from_slice(payload) {
-            Ok(command) => command,
-            Err(error) => {
-                tracing::warn!(%error, "a command is not one");
-                return;
-            }
+        let trace = match command::Look::parse(payload) {
+            Ok(command) => command.trace,
+            Err(error) => return tracing::warn!(%error, "a command is refused"),
         };
-        match command.command.as_str() {
-            "campaign" | "check" => {
-                // The command names the trace until metadata, which is signed, confirms it.
-                let idle = self.check.is_none() && !self.campaign.as_ref().is_some_and(Campaign::is_running);
-                if idle {
-                    self.reporter.name = CampaignName { campaign: None, trace: command.ota_trace_id };
-                    let detail = reason("COMMAND", "told over MQTT to look at the Director");
-                    self.report(now, Stage::Announce, Status::Ok, Some(detail));
-                }
-                self.check_wanted = Some(Look { trace: command.ota_trace_id, told: true });
-            }
-            other => tracing::warn!(command = other, "a command is unknown"),
+        // The command names the trace until metadata, which is signed, confirms it.
+        let idle = self.check.is_none() && !self.campaign.as_ref().is_some_and(Campaign::is_running);
+        if idle {
+            self.reporter.name = CampaignName { campaign: None, trace };
+            let detail = reason("COMMAND", "told over MQTT to look at the Director");
+            self.report(now, Stage::Announce, Status::Ok, Some(detail));
         }
+        self.check_wanted = Some(Look { trace, told: true });
     }
 
     /// Whatever has become possible happens.

@@ -12,7 +12,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
 use super::worker::Worker;
-use crate::bus::{BusMaster, EcuOrder, Off, Pause, Recovery, Return};
+use crate::bus::{
+    BusMaster, EcuOrder, Off, Pause, Recovery, Return, SourceBlock, TelemetryOrder, TelemetryPort,
+};
 use crate::gateway::message::{EcuIndex, Input};
 use crate::runtime::Pin;
 use traffic::{Heard, Loss, Traffic};
@@ -22,12 +24,30 @@ const QUEUE: usize = 1024;
 /// Longest wait for anything, so that nothing is ever missed for longer.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Telemetry of a bus, and where blocks of others go; those that find that full are dropped, and their numbers show it.
+#[derive(Debug)]
+pub struct TelemetryLink {
+    /// What is sent and received.
+    pub port: TelemetryPort,
+    /// Whole blocks.
+    pub blocks: mpsc::Sender<SourceBlock>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    Ecu(EcuIndex, EcuOrder),
+    Telemetry(TelemetryOrder),
+}
+
 /// A handle on a bus's thread. Dropping it stops the thread; sessions that are open end by the ECUs' own timers.
 #[derive(Debug)]
 pub struct BusWorker {
-    worker: Worker<(EcuIndex, EcuOrder)>,
+    worker: Worker<Order>,
     wake: Arc<OwnedFd>,
     cpus: Arc<Mutex<String>>,
+    /// Whether the bus sends or asks for telemetry.
+    has_telemetry: bool,
 }
 
 impl BusWorker {
@@ -42,18 +62,37 @@ impl BusWorker {
         pin: Pin,
         inputs: mpsc::Sender<Input>,
     ) -> std::io::Result<Self> {
+        let (blocks, _) = mpsc::channel(1);
+        let telemetry = TelemetryLink { port: TelemetryPort::default(), blocks };
+        Self::start_with_telemetry(name, url, master, telemetry, pin, inputs)
+    }
+
+    /// The same on a bus that carries telemetry too.
+    ///
+    /// # Errors
+    /// As [`BusWorker::start`].
+    pub fn start_with_telemetry(
+        name: &str,
+        url: BusUrl,
+        master: BusMaster,
+        telemetry: TelemetryLink,
+        pin: Pin,
+        inputs: mpsc::Sender<Input>,
+    ) -> std::io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let cpus = Arc::new(Mutex::new(String::new()));
         let (told, woken) = (Arc::clone(&cpus), Arc::clone(&wake));
+        let has_telemetry = telemetry.port.ids().next().is_some();
         let worker = Worker::start(&format!("bus-{name}"), QUEUE, move |queue| {
             let given = pin.apply();
             if let Ok(mut told) = told.lock() {
                 *told = given;
             }
-            let (traffic, recovery) = (Traffic::new(master), Recovery::default());
-            BusLoop { url, traffic, queue, wake: woken, inputs, recovery, told: false }.run();
+            let TelemetryLink { port, blocks } = telemetry;
+            let (traffic, recovery) = (Traffic::new(master, port), Recovery::default());
+            BusLoop { url, traffic, queue, wake: woken, inputs, blocks, recovery, told: false }.run();
         })?;
-        Ok(Self { worker, wake, cpus })
+        Ok(Self { worker, wake, cpus, has_telemetry })
     }
 
     /// Hands an order to the thread.
@@ -61,9 +100,20 @@ impl BusWorker {
     /// # Errors
     /// The order, where the queue is full or the thread gone.
     pub fn order(&self, ecu: EcuIndex, order: EcuOrder) -> Result<(), EcuOrder> {
-        self.worker.order((ecu, order)).map_err(|(_, order)| order)?;
+        match self.worker.order(Order::Ecu(ecu, order)) {
+            Err(Order::Ecu(_, order)) => return Err(order),
+            // What comes back is what was given.
+            Ok(()) | Err(Order::Telemetry(_)) => {}
+        }
         self.wake();
         Ok(())
+    }
+
+    /// Hands telemetry to the thread, where its bus has to do with any; it is dropped where there is no room.
+    pub fn telemetry(&self, order: TelemetryOrder) {
+        if self.has_telemetry && self.worker.order(Order::Telemetry(order)).is_ok() {
+            self.wake();
+        }
     }
 
     /// The CPUs the kernel gave the thread, as a cpulist.
@@ -95,9 +145,10 @@ enum Stop {
 struct BusLoop {
     url: BusUrl,
     traffic: Traffic,
-    queue: blocking::Receiver<(EcuIndex, EcuOrder)>,
+    queue: blocking::Receiver<Order>,
     wake: Arc<OwnedFd>,
     inputs: mpsc::Sender<Input>,
+    blocks: mpsc::Sender<SourceBlock>,
     recovery: Recovery,
     /// Whether the log already says that the bus is missing.
     told: bool,
@@ -108,14 +159,14 @@ impl BusLoop {
         loop {
             // What else is on the bus neither fills the socket's queue nor wakes the thread.
             let opened = canfd::bus::open(&self.url)
-                .and_then(|mut bus| bus.listen_to(&self.traffic.master.ids()).map(|()| bus));
+                .and_then(|mut bus| bus.listen_to(&self.traffic.ids()).map(|()| bus));
             let reason = match opened.map(|mut bus| self.keep(bus.as_mut())) {
                 Ok(Stop::Asked) => return,
                 Ok(Stop::Lost(Loss::Bus(error))) | Err(error) => error,
                 Ok(Stop::Lost(Loss::Off)) => BusError::Off { url: self.url.to_string() },
             };
             let pause = self.lose(&reason);
-            self.traffic.master.handle_bus_down(&reason.to_string());
+            self.traffic.handle_down(&reason.to_string());
             if !self.wait_closed(pause.span) {
                 return;
             }
@@ -225,7 +276,11 @@ impl BusLoop {
     fn take_orders(&mut self) -> bool {
         loop {
             match self.queue.try_recv() {
-                Ok((ecu, order)) => self.traffic.master.handle_order(Instant::now(), ecu, order),
+                Ok(Order::Ecu(ecu, order)) => self.traffic.master.handle_order(Instant::now(), ecu, order),
+                Ok(Order::Telemetry(TelemetryOrder::Send(block))) => self.traffic.port.handle_block(&block),
+                Ok(Order::Telemetry(TelemetryOrder::Rebirth(name))) => {
+                    self.traffic.port.handle_rebirth(name.as_ref())
+                }
                 Err(blocking::TryRecvError::Empty) => return true,
                 Err(blocking::TryRecvError::Disconnected) => return false,
             }
@@ -237,6 +292,11 @@ impl BusLoop {
         while let Some((ecu, report)) = self.traffic.master.poll_report() {
             if self.inputs.blocking_send(Input::Ecu { ecu, report }).is_err() {
                 return false;
+            }
+        }
+        while let Some(block) = self.traffic.port.poll_block() {
+            if let Err(error) = self.blocks.try_send(block) {
+                tracing::debug!(%error, "a block of telemetry found no room");
             }
         }
         true

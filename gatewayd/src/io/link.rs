@@ -2,7 +2,7 @@
 
 use super::can::BusWorker;
 use super::doip::DoipWorker;
-use crate::bus::EcuOrder;
+use crate::bus::{EcuOrder, TelemetryOrder};
 use crate::gateway::message::EcuIndex;
 
 /// A handle on the thread. Dropping it stops the thread.
@@ -23,6 +23,13 @@ impl LinkWorker {
         match self {
             Self::Can(worker) => worker.order(ecu, order),
             Self::Doip(worker) => worker.order(ecu, order),
+        }
+    }
+
+    /// Hands telemetry to the thread of a bus that has to do with it; it is dropped where there is no room.
+    pub fn telemetry(&self, order: TelemetryOrder) {
+        if let Self::Can(worker) = self {
+            worker.telemetry(order);
         }
     }
 

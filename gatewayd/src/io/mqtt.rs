@@ -1,32 +1,39 @@
 //! The broker: a thread of its own, an outbox on disk in front of a client that is treated as a dumb pipe.
 //!
 //! The client is thrown away with its connection. Whatever the outbox still holds is sent again on the next one, in
-//! order; receivers drop duplicates.
+//! order; receivers drop duplicates. A message that the broker does not take, or takes with the word that nobody listens,
+//! stays in the outbox and is tried again; blocks that a receiver asks for are sent once more.
 
-use std::collections::{HashMap, VecDeque};
+mod address;
+mod flight;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crypto_offload::tls::tunnel::{Tunnel, TunnelError};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{LastWill, Packet};
+use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{Outgoing, Transport};
+use telemetry::request::Request;
+use telemetry::topics::Topic;
 use tokio::sync::mpsc;
 
+pub use self::address::{BrokerAddress, parse_url};
+use self::flight::Flight;
 use super::outbox::Outbox;
 use super::tls::ClientTls;
 use crate::gateway::message::Publish;
 
-/// Messages sent and not yet acknowledged.
-const WINDOW: usize = 16;
 /// Requests the client may hold: more than the window and the two subscriptions, so that it never makes us wait.
 const CLIENT_QUEUE: usize = 64;
 /// Messages between the daemon and this thread.
 const QUEUE: usize = 1024;
+/// Messages written down together.
+const BATCH: usize = 256;
 /// The largest command that is accepted, in bytes.
 const MAX_COMMAND: u32 = 64 * 1024;
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -51,6 +58,8 @@ pub struct MqttConfig {
     pub presence_topic: String,
     /// Topics to listen on.
     pub subscriptions: Vec<String>,
+    /// The one of them on which receivers ask for telemetry: requests for blocks are answered here.
+    pub rebirth_topic: String,
 }
 
 /// Figures that `gatewayctl status` shows.
@@ -85,10 +94,15 @@ pub struct Received {
     pub payload: Vec<u8>,
 }
 
+/// Where word is left that one more message was dealt with: it is in the outbox, or counted as lost.
+pub type Receipt = mpsc::Sender<()>;
+
+type Queued = (Publish, Option<Receipt>);
+
 /// A handle on the broker's thread. Dropping it says goodbye to the broker.
 #[derive(Debug)]
 pub struct Mqtt {
-    outgoing: Option<mpsc::Sender<Publish>>,
+    outgoing: Option<mpsc::Sender<Queued>>,
     statistics: Arc<MqttStatistics>,
     thread: Option<JoinHandle<()>>,
 }
@@ -118,9 +132,20 @@ impl Mqtt {
 
     /// Queues a message for the outbox. When even that queue is full, the message is dropped and counted.
     pub fn publish(&self, message: Publish) {
-        let taken = self.outgoing.as_ref().is_some_and(|it| it.try_send(message).is_ok());
+        self.queue((message, None));
+    }
+
+    /// The same, with word when it is on the medium. A receipt without room is not waited for.
+    pub fn publish_with_receipt(&self, message: Publish, receipt: Receipt) {
+        self.queue((message, Some(receipt)));
+    }
+
+    fn queue(&self, queued: Queued) {
+        let receipt = queued.1.clone();
+        let taken = self.outgoing.as_ref().is_some_and(|it| it.try_send(queued).is_ok());
         if !taken {
             self.statistics.lost.fetch_add(1, Ordering::Relaxed);
+            acknowledge(receipt.as_ref());
         }
     }
 
@@ -144,7 +169,7 @@ impl Drop for Mqtt {
 struct Link {
     config: MqttConfig,
     outbox: Outbox,
-    queue: mpsc::Receiver<Publish>,
+    queue: mpsc::Receiver<Queued>,
     received: mpsc::Sender<Received>,
     statistics: Arc<MqttStatistics>,
 }
@@ -155,19 +180,6 @@ enum End {
     Stop,
     /// The connection broke, or never stood.
     Lost,
-}
-
-/// What is on its way in one session.
-#[derive(Default)]
-struct Flight {
-    /// Given to the client, in order, not yet numbered by it.
-    handed: VecDeque<u64>,
-    /// Numbered by the client, not yet acknowledged by the broker.
-    numbered: HashMap<u16, u64>,
-    /// The last message handed over.
-    last: Option<u64>,
-    /// Publishes of the presence message, which is not in the outbox.
-    unlisted: usize,
 }
 
 impl Link {
@@ -197,7 +209,7 @@ impl Link {
             tokio::select! {
                 () = &mut sleep => return true,
                 message = self.queue.recv() => match message {
-                    Some(message) => self.keep(&message),
+                    Some(message) => self.keep(message),
                     None => return false,
                 },
             }
@@ -216,6 +228,7 @@ impl Link {
         let mut flight = Flight::default();
         let mut stood = false;
         let end = loop {
+            let retry = flight.poll_timeout();
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Ok(event)) => stood |= self.handle_event(&client, &mut flight, event).await,
@@ -226,12 +239,13 @@ impl Link {
                     None => break End::Lost,
                 },
                 message = self.queue.recv() => match message {
-                    Some(message) => self.keep(&message),
+                    Some(message) => self.keep(message),
                     None => {
                         self.goodbye(&client, &mut events, &mut flight, stood).await;
                         break End::Stop;
                     }
                 },
+                () = until(retry) => flight.handle_timeout(Instant::now()),
             }
             if stood {
                 self.fill_window(&client, &mut flight);
@@ -253,7 +267,7 @@ impl Link {
                     End::Lost
                 }),
                 message = self.queue.recv() => match message {
-                    Some(message) => self.keep(&message),
+                    Some(message) => self.keep(message),
                     None => return Err(End::Stop),
                 },
             }
@@ -270,22 +284,19 @@ impl Link {
             }
             Event::Incoming(Packet::Publish(publish)) => {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                if self.send_again(flight, &topic, &publish.payload) {
+                    return false;
+                }
                 let message = Received { topic, payload: publish.payload.to_vec() };
                 // The receiver is only gone when the daemon stops.
                 let _ = self.received.send(message).await;
             }
             Event::Incoming(Packet::PubAck(ack)) => {
-                if let Some(seq) = flight.numbered.remove(&ack.pkid) {
-                    self.forget(seq);
+                if let Some(seq) = flight.handle_answer(ack.pkid) {
+                    self.settle(flight, seq, ack.reason);
                 }
             }
-            Event::Outgoing(Outgoing::Publish(pkid)) => {
-                if flight.unlisted > 0 {
-                    flight.unlisted -= 1;
-                } else if let Some(seq) = flight.handed.pop_front() {
-                    flight.numbered.insert(pkid, seq);
-                }
-            }
+            Event::Outgoing(Outgoing::Publish(pkid)) => flight.handle_number(pkid),
             _ => {}
         }
         false
@@ -295,7 +306,7 @@ impl Link {
         let presence =
             client.try_publish(&self.config.presence_topic, QoS::AtLeastOnce, true, b"online".to_vec());
         if presence.is_ok() {
-            flight.unlisted += 1;
+            flight.handle_unlisted();
         }
         for topic in &self.config.subscriptions {
             if let Err(error) = client.try_subscribe(topic, QoS::AtLeastOnce) {
@@ -306,8 +317,8 @@ impl Link {
     }
 
     fn fill_window(&self, client: &AsyncClient, flight: &mut Flight) {
-        while flight.handed.len() + flight.numbered.len() < WINDOW {
-            let (seq, message) = match self.outbox.next_after(flight.last) {
+        while flight.has_room() {
+            let (seq, message) = match flight.choose(&self.outbox) {
                 Ok(Some(found)) => found,
                 Ok(None) => return,
                 Err(error) => {
@@ -319,9 +330,39 @@ impl Link {
             {
                 return;
             }
-            flight.handed.push_back(seq);
-            flight.last = Some(seq);
+            flight.handle_sent(seq);
         }
+    }
+
+    /// Only success deletes. A broker that has just lost its sessions takes messages of which it knows that nobody gets
+    /// them, and one that refuses now may take them later.
+    fn settle(&mut self, flight: &mut Flight, seq: u64, reason: PubAckReason) {
+        if reason == PubAckReason::Success {
+            flight.handle_taken(seq);
+            self.forget(seq);
+        } else {
+            tracing::debug!(seq, ?reason, "the broker has not passed a message on; it stays in the outbox");
+            flight.handle_refused(Instant::now(), seq);
+        }
+    }
+
+    /// Answers a request for blocks; false for anything else. What is not here any more the receiver does not get: it
+    /// asks for a keyframe next.
+    fn send_again(&self, flight: &mut Flight, topic: &str, payload: &[u8]) -> bool {
+        if topic != self.config.rebirth_topic {
+            return false;
+        }
+        let request = std::str::from_utf8(payload).ok().and_then(|it| it.parse::<Request>().ok());
+        let Some(Request { stream, missing: Some(missing) }) = request else { return false };
+        let Ok((vin, _)) = Topic::parse(topic) else { return false };
+        match self.outbox.kept(&Topic::Telemetry(stream).of(&vin), &missing) {
+            Ok(found) => {
+                tracing::info!(request = %String::from_utf8_lossy(payload), found = found.len(), "blocks are asked for again");
+                flight.handle_wanted(found);
+            }
+            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+        }
+        true
     }
 
     /// Gives what is on its way a moment to be acknowledged, then disconnects cleanly.
@@ -337,7 +378,7 @@ impl Link {
         }
         let drain = async {
             self.fill_window(client, flight);
-            while !(flight.handed.is_empty() && flight.numbered.is_empty()) {
+            while !flight.is_empty() {
                 let Some(Ok(event)) = events.recv().await else { return };
                 self.handle_event(client, flight, event).await;
                 self.fill_window(client, flight);
@@ -354,10 +395,20 @@ impl Link {
         }
     }
 
-    fn keep(&mut self, message: &Publish) {
-        if let Err(error) = self.outbox.push(message) {
-            self.statistics.lost.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "the outbox refuses a message; check the disk under state.directory");
+    /// Writes a message down, and in the same stroke those that wait behind it.
+    fn keep(&mut self, first: Queued) {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = self.queue.try_recv()
+        {
+            batch.push(next);
+        }
+        if let Err(error) = self.outbox.push(batch.iter().map(|(message, _)| message)) {
+            self.statistics.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            tracing::error!(%error, "the outbox refuses messages; check the disk under state.directory");
+        }
+        for (_, receipt) in &batch {
+            acknowledge(receipt.as_ref());
         }
         self.count();
     }
@@ -373,6 +424,20 @@ impl Link {
     fn count(&self) {
         self.statistics.waiting.store(self.outbox.len() as u64, Ordering::Relaxed);
         self.statistics.evicted.store(self.outbox.dropped(), Ordering::Relaxed);
+    }
+}
+
+fn acknowledge(receipt: Option<&Receipt>) {
+    if let Some(receipt) = receipt {
+        // Who has gone, or has no room, does not wait for it.
+        let _ = receipt.try_send(());
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -404,80 +469,6 @@ async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Conn
         let over = event.is_err();
         if events.send(event).await.is_err() || over {
             return;
-        }
-    }
-}
-
-/// Where a broker is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// DNS name or address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Whether the scheme asks for TLS.
-    pub tls: bool,
-}
-
-/// Splits `mqtt://host:port` and `mqtts://host:port`; the ports default to 1883 and 8883.
-///
-/// # Errors
-/// A message that says how it is written.
-pub fn parse_url(url: &str) -> Result<BrokerAddress, String> {
-    let form = || format!("`{url}`: write mqtt://host:port or mqtts://host:port");
-    let (tls, rest) = match url.strip_prefix("mqtts://") {
-        Some(rest) => (true, rest),
-        None => (false, url.strip_prefix("mqtt://").ok_or_else(form)?),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(address) => address.ok_or_else(form)?,
-        None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
-    };
-    let port = match port.strip_prefix(':') {
-        Some(port) => port.parse().map_err(|_| format!("`{url}`: {port} is not a port"))?,
-        None if port.is_empty() => {
-            if tls {
-                8883
-            } else {
-                1883
-            }
-        }
-        None => return Err(form()),
-    };
-    if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
-        return Err(form());
-    }
-    Ok(BrokerAddress { host: host.to_owned(), port, tls })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn brokers_are_found_and_anything_else_is_refused() {
-        let ok = |url: &str| parse_url(url).map(|it| (it.host, it.port, it.tls)).ok();
-        let found = |host: &str, port, tls| Some((host.to_owned(), port, tls));
-        assert_eq!(ok("mqtt://broker"), found("broker", 1883, false));
-        assert_eq!(ok("mqtts://broker"), found("broker", 8883, true));
-        assert_eq!(ok("mqtts://broker:65535/"), found("broker", 65_535, true));
-        assert_eq!(ok("mqtt://[::1]:1"), found("::1", 1, false));
-        assert_eq!(ok("mqtts://[::1]"), found("::1", 8883, true));
-        for bad in [
-            "",
-            "broker",
-            "http://broker",
-            "mqtts://",
-            "mqtt://:1883",
-            "mqtt://b:65536",
-            "mqtt://b:x",
-            "mqtt://[::1",
-            "mqtt://[::1]x",
-            "mqtt://user@b",
-            "mqtt://b/path",
-        ] {
-            assert_eq!(ok(bad), None, "{bad}");
         }
     }
 }

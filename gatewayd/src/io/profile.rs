@@ -9,13 +9,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
+use super::mqtt::Receipt;
 use super::socket::Listening;
-use crate::profiler::link::{FrameReader, REBIRTH};
+use crate::profiler::link::{FrameReader, REBIRTH, TAKEN};
 use crate::profiler::state::ProfilerState;
 use crate::systemd::Passed;
 
 /// Connections that may wait for a daemon that starts: the service has one at a time.
 const EARLY: usize = 64;
+
+/// Blocks on their way into the outbox: more than the channels on that way hold.
+const RECEIPTS: usize = 2048;
+
+/// A telemetry block from the service, and where to say that it is in the outbox.
+#[derive(Debug)]
+pub struct Block {
+    /// The block.
+    pub bytes: Vec<u8>,
+    /// Tells the service, which until then keeps the block.
+    pub receipt: Receipt,
+}
 
 /// The listening socket.
 #[derive(Debug)]
@@ -34,12 +47,12 @@ struct State {
 }
 
 impl ProfileLink {
-    /// Listens on the socket that the service manager passed as `profile`, else at `path`. Blocks go to `blocks`; those
-    /// that find it full are dropped, and the service's sequence numbers show the gap.
+    /// Listens on the socket that the service manager passed as `profile`, else at `path`. Blocks go to `blocks`; while
+    /// that is full the service waits, and what it cannot keep shows in its sequence numbers.
     ///
     /// # Errors
     /// The system's, with the path, where it cannot.
-    pub fn bind(path: &Path, passed: &mut Passed, blocks: mpsc::Sender<Vec<u8>>) -> std::io::Result<Self> {
+    pub fn bind(path: &Path, passed: &mut Passed, blocks: mpsc::Sender<Block>) -> std::io::Result<Self> {
         let (listening, listener) = Listening::open("profile", path, passed)?;
         turn_away_early(&listener);
         let (rebirth, wishes) = watch::channel(0);
@@ -83,7 +96,7 @@ fn turn_away_early(listener: &UnixListener) {
 /// One service at a time: a second one waits until the first has gone.
 async fn serve(
     listener: UnixListener,
-    blocks: mpsc::Sender<Vec<u8>>,
+    blocks: mpsc::Sender<Block>,
     mut wishes: watch::Receiver<u64>,
     state: Arc<Mutex<State>>,
 ) {
@@ -106,12 +119,13 @@ async fn serve(
 
 async fn receive(
     mut stream: UnixStream,
-    blocks: &mpsc::Sender<Vec<u8>>,
+    blocks: &mpsc::Sender<Block>,
     wishes: &mut watch::Receiver<u64>,
     state: &Mutex<State>,
 ) -> std::io::Result<()> {
     let mut reader = FrameReader::new();
     let mut buffer = vec![0; 16 * 1024];
+    let (receipt, mut taken) = mpsc::channel(RECEIPTS);
     loop {
         tokio::select! {
             read = stream.read(&mut buffer) => {
@@ -127,12 +141,17 @@ async fn receive(
                         }
                     } else if let Ok(header) = BlockHeader::parse(&block) {
                         tell(state, format!("connected, {} blocks", header.seq + 1));
-                        if blocks.try_send(block).is_err() {
-                            tracing::debug!("a telemetry block found no room");
+                        let block = Block { bytes: block, receipt: receipt.clone() };
+                        if blocks.send(block).await.is_err() {
+                            return Ok(());
                         }
+                    } else {
+                        tracing::debug!(len = block.len(), "the profiling service sent something else");
+                        stream.write_all(&[TAKEN]).await?;
                     }
                 }
             }
+            Some(()) = taken.recv() => stream.write_all(&[TAKEN]).await?,
             changed = wishes.changed() => {
                 if changed.is_err() {
                     return Ok(());

@@ -1,10 +1,14 @@
 //! The road between the profiling service and the daemon: a Unix stream socket, on which the service sends telemetry
-//! blocks, each behind its length (`u32`, little endian), and the daemon sends single bytes back. No I/O in here.
+//! blocks and notes on itself, each behind its length (`u32`, little endian), and the daemon sends single bytes back. No
+//! I/O in here.
 
 use telemetry::limits::MAX_BLOCK_LEN;
 
 /// What the daemon sends when a receiver asked for a keyframe.
 pub const REBIRTH: u8 = b'R';
+
+/// What the daemon sends for each block (not for notes), in the order of these, once it is in the outbox on disk.
+pub const TAKEN: u8 = b'T';
 
 const LEN_BYTES: usize = size_of::<u32>();
 

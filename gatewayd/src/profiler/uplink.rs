@@ -1,5 +1,5 @@
 //! The service's end of the socket: connects, waits longer after each failure, and keeps a few blocks for a daemon that
-//! is slow or away.
+//! is slow or away. A block is kept until the daemon says that it is on disk; one that dies before gets it again.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use super::link::{FrameWriter, REBIRTH};
+use super::link::{FrameWriter, REBIRTH, TAKEN};
 
 /// Blocks that are kept: with windows of ten seconds almost three minutes.
 const MAX_QUEUED: usize = 16;
@@ -32,17 +32,21 @@ pub(super) struct Uplink {
     retry_at: Option<Instant>,
     backoff: Duration,
     queue: VecDeque<Queued>,
+    /// So many at the front of the queue are with the daemon, which has not said yet that it took them.
+    sent: usize,
 }
 
 #[derive(Debug)]
 struct Queued {
     writer: FrameWriter,
     samples: u64,
+    /// Nobody waits for word on it.
+    note: bool,
 }
 
 impl Uplink {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, stream: None, retry_at: None, backoff: FIRST_BACKOFF, queue: VecDeque::new() }
+        Self { path, stream: None, retry_at: None, backoff: FIRST_BACKOFF, queue: VecDeque::new(), sent: 0 }
     }
 
     /// Process id of the daemon at the other end.
@@ -54,19 +58,23 @@ impl Uplink {
     /// Takes a block of `samples` samples; if another was dropped to make room, gives back how many samples it had.
     pub(super) fn push(&mut self, writer: FrameWriter, samples: u64) -> Option<u64> {
         let mut dropped = None;
-        if self.queue.len() >= MAX_QUEUED {
+        if self.queue.len() >= MAX_QUEUED && self.sent > 0 {
+            // The daemon most likely has it, and is one that does not say so.
+            self.queue.pop_front();
+            self.sent -= 1;
+        } else if self.queue.len() >= MAX_QUEUED {
             // The oldest that is not halfway out: the daemon could not tell where the next one begins.
             let oldest = usize::from(self.queue.front().is_some_and(|first| first.writer.is_started()));
             dropped = self.queue.remove(oldest).map(|queued| queued.samples);
         }
-        self.queue.push_back(Queued { writer, samples });
+        self.queue.push_back(Queued { writer, samples, note: false });
         dropped
     }
 
     /// Takes a note that is of use only while it is new: without a connection, or behind others, it is left out.
     pub(super) fn push_note(&mut self, writer: FrameWriter) {
-        if self.stream.is_some() && self.queue.len() < MAX_QUEUED / 2 {
-            self.queue.push_back(Queued { writer, samples: 0 });
+        if self.stream.is_some() && self.queue.len() - self.sent < MAX_QUEUED / 2 {
+            self.queue.push_back(Queued { writer, samples: 0, note: true });
         }
     }
 
@@ -89,16 +97,20 @@ impl Uplink {
             }
         }
         let Some(stream) = &mut self.stream else { return outcome };
-        let done = receive(stream).and_then(|rebirth| {
-            outcome.rebirth = rebirth;
-            send(stream, &mut self.queue)
+        let done = receive(stream).and_then(|heard| {
+            outcome.rebirth = heard.rebirth;
+            let taken = heard.taken.min(self.sent);
+            self.queue.drain(..taken);
+            self.sent -= taken;
+            send(stream, &mut self.queue, &mut self.sent)
         });
         if let Err(error) = done {
             info!(%error, "connection to the daemon lost");
             self.stream = None;
             self.retry_at = Some(now + self.backoff);
-            if let Some(first) = self.queue.front_mut() {
-                first.writer.rewind();
+            self.sent = 0;
+            for queued in &mut self.queue {
+                queued.writer.rewind();
             }
         }
         outcome
@@ -111,27 +123,44 @@ fn connect(path: &PathBuf) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Reads what is there; true when a keyframe was asked for.
-fn receive(stream: &mut UnixStream) -> io::Result<bool> {
+/// What the daemon has said.
+struct Heard {
+    /// A keyframe was asked for.
+    rebirth: bool,
+    /// So many blocks are on disk.
+    taken: usize,
+}
+
+/// Reads what is there.
+fn receive(stream: &mut UnixStream) -> io::Result<Heard> {
     let mut bytes = [0; 64];
     match stream.read(&mut bytes) {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(len) => Ok(bytes.get(..len).is_some_and(|read| read.contains(&REBIRTH))),
-        Err(error) if is_later(&error) => Ok(false),
+        Ok(len) => {
+            let read = bytes.get(..len).unwrap_or_default();
+            let taken = read.iter().filter(|it| **it == TAKEN).count();
+            Ok(Heard { rebirth: read.contains(&REBIRTH), taken })
+        }
+        Err(error) if is_later(&error) => Ok(Heard { rebirth: false, taken: 0 }),
         Err(error) => Err(error),
     }
 }
 
-fn send(stream: &mut UnixStream, queue: &mut VecDeque<Queued>) -> io::Result<()> {
-    while let Some(first) = queue.front_mut() {
-        let rest = first.writer.poll_transmit();
+/// Writes what the socket takes of those behind the first `sent`.
+fn send(stream: &mut UnixStream, queue: &mut VecDeque<Queued>, sent: &mut usize) -> io::Result<()> {
+    while let Some(next) = queue.get_mut(*sent) {
+        let rest = next.writer.poll_transmit();
         if rest.is_empty() {
-            queue.pop_front();
+            if next.note {
+                queue.remove(*sent);
+            } else {
+                *sent += 1;
+            }
             continue;
         }
         match stream.write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(len) => first.writer.handle_written(len),
+            Ok(len) => next.writer.handle_written(len),
             Err(error) if is_later(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -180,6 +209,45 @@ mod tests {
         let expected: Vec<u8> = (1..16).chain([99]).collect();
         assert_eq!(received(&mut stream), expected);
         assert_eq!(uplink.peer(), Some(std::process::id()));
+    }
+
+    #[test]
+    fn a_block_that_the_daemon_has_not_taken_when_it_dies_is_sent_to_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (mut uplink, now) = (Uplink::new(path), Instant::now());
+        uplink.handle_io(now);
+        for number in 0..3 {
+            uplink.push(block(number), 5);
+            uplink.push_note(block(100 + number));
+        }
+        uplink.handle_io(now);
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(received(&mut stream), [0, 100, 1, 101, 2, 102]);
+        stream.write_all(&[TAKEN]).unwrap();
+        uplink.handle_io(now);
+        drop(stream);
+        uplink.handle_io(now);
+        assert!(uplink.handle_io(now + FIRST_BACKOFF).connected);
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(received(&mut stream), [1, 2]);
+    }
+
+    #[test]
+    fn a_daemon_that_never_says_what_it_took_gets_every_block_and_every_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (mut uplink, now) = (Uplink::new(path), Instant::now());
+        uplink.handle_io(now);
+        let (mut stream, _) = listener.accept().unwrap();
+        for number in 0..40 {
+            assert_eq!(uplink.push(block(number), 5), None, "none is lost");
+            uplink.push_note(block(100));
+            uplink.handle_io(now);
+            assert_eq!(received(&mut stream), [number, 100]);
+        }
     }
 
     #[test]

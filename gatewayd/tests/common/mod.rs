@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gatewayd::control::{Answer, EcuStatus, Request, Status};
 
 /// Far longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `gatewayd run`, killed when the test ends.
 pub(crate) struct Daemon {

@@ -26,9 +26,8 @@ use workload::{Kind, Program, SplitMix64, WINDOWS};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// The program that is measured, and its run.
-const PROGRAM: u64 = 1;
-const RUN: u64 = 42;
+/// The programs that are measured, with the runs: the second to show that nothing was fitted to the first.
+const PROGRAMS: [(&str, u64, u64); 2] = [("telemetry", 1, 42), ("telemetry_second", 77, 5)];
 /// The programs that the dictionary is trained on.
 const TRAINING: std::ops::Range<u64> = 1_000..1_012;
 const KEYFRAME_INTERVAL: usize = 30;
@@ -43,10 +42,22 @@ fn main() -> Outcome<()> {
 }
 
 fn measure() -> Outcome<()> {
-    let program = Program::new(PROGRAM);
+    for (prefix, program, run) in PROGRAMS {
+        sizes(prefix, &Program::new(program), run)?;
+    }
+    let (_, program, run) = PROGRAMS[0];
+    let program = Program::new(program);
+    recovery(&program, run)?;
+    cost(&program, run)?;
+    metrics()?;
+    histograms()?;
+    line("telemetry_decoder_memory_bound", limits::DECODER_MEMORY as f64 / f64::from(1 << 20), "MiB", None)
+}
+
+fn sizes(prefix: &str, program: &Program, run: u64) -> Outcome<()> {
     let (trained, none) = (DictionaryId::PROFILE_1, DictionaryId::NONE);
     for (kind, name) in [(Kind::Address, "address"), (Kind::Symbol, "symbol")] {
-        let timed = program.run(kind, RUN, WINDOWS)?;
+        let timed = program.run(kind, run, WINDOWS)?;
         describe(name, &timed)?;
         let windows: Vec<_> = timed.iter().cloned().map(Window::aggregate).collect();
         let samples: u64 = windows.iter().flat_map(|it| it.samples()).map(|it| u64::from(it.count)).sum();
@@ -56,37 +67,33 @@ fn measure() -> Outcome<()> {
         let bytes = per_sample(total(&blocks));
         let peer = timed.iter().map(|it| pprof::gzipped(it).map(|it| it.len())).sum::<Result<usize, _>>()?;
         let peer = per_sample(peer);
-        line(&format!("telemetry_{name}_bytes_per_sample"), bytes, "B", Some(("<=", 6.0)))?;
+        line(&format!("{prefix}_{name}_bytes_per_sample"), bytes, "B", Some(("<=", 6.0)))?;
         line(
-            &format!("telemetry_{name}_times_smaller_than_pprof_gzip"),
+            &format!("{prefix}_{name}_times_smaller_than_pprof_gzip"),
             peer / bytes,
             "x",
             Some((">=", 8.0)),
         )?;
-        line(&format!("telemetry_{name}_pprof_gzip_bytes_per_sample"), peer, "B", None)?;
+        line(&format!("{prefix}_{name}_pprof_gzip_bytes_per_sample"), peer, "B", None)?;
         line(
-            &format!("telemetry_{name}_bytes_per_second"),
+            &format!("{prefix}_{name}_bytes_per_second"),
             bytes * samples as f64 / (f64::from(WINDOWS) * 10.0),
             "B/s",
             None,
         )?;
         let plain = encode(&windows, none)?;
         check(&windows, &plain)?;
-        line(&format!("telemetry_{name}_without_dictionary"), per_sample(total(&plain)), "B", None)?;
+        line(&format!("{prefix}_{name}_without_dictionary"), per_sample(total(&plain)), "B", None)?;
         let with_times = encode(&timed, trained)?;
         check(&timed, &with_times)?;
-        line(&format!("telemetry_{name}_with_times"), per_sample(total(&with_times)), "B", None)?;
+        line(&format!("{prefix}_{name}_with_times"), per_sample(total(&with_times)), "B", None)?;
         let keyframes = blocks.iter().step_by(KEYFRAME_INTERVAL).map(Vec::len).max().unwrap_or_default();
-        line(&format!("telemetry_{name}_largest_keyframe"), keyframes as f64, "B", None)?;
+        line(&format!("{prefix}_{name}_largest_keyframe"), keyframes as f64, "B", None)?;
         let mut lens: Vec<_> = blocks.iter().map(Vec::len).collect();
         lens.sort_unstable();
-        line(&format!("telemetry_{name}_median_block"), lens[lens.len() / 2] as f64, "B", None)?;
+        line(&format!("{prefix}_{name}_median_block"), lens[lens.len() / 2] as f64, "B", None)?;
     }
-    recovery(&program)?;
-    cost(&program)?;
-    metrics()?;
-    histograms()?;
-    line("telemetry_decoder_memory_bound", limits::DECODER_MEMORY as f64 / f64::from(1 << 20), "MiB", None)
+    Ok(())
 }
 
 /// What the workload is like, beside what was recorded.
@@ -131,37 +138,67 @@ fn total(blocks: &[Vec<u8>]) -> usize {
     blocks.iter().map(Vec::len).sum()
 }
 
-/// Loses every single block and random sets of one in a hundred, without asking for a rebirth.
-fn recovery(program: &Program) -> Outcome<()> {
+/// Loses every single block and random sets of one in a hundred, before receivers that ask for a rebirth and before
+/// such that cannot: how many blocks in a row they miss at most.
+fn recovery(program: &Program, run: u64) -> Outcome<()> {
     const BLOCKS: u32 = 300;
     let windows: Vec<_> =
-        program.run(Kind::Address, RUN, BLOCKS)?.into_iter().map(Window::aggregate).collect();
-    let blocks = encode(&windows, DictionaryId::PROFILE_1)?;
+        program.run(Kind::Address, run, BLOCKS)?.into_iter().map(Window::aggregate).collect();
     let mut random = SplitMix64(7);
-    let single = (1..blocks.len()).map(|lost| vec![lost]);
-    let sets = (0..50).map(|_| (0..blocks.len() / 100).map(|_| random.below(blocks.len())).collect());
+    let single = (1..windows.len()).map(|lost| vec![lost]);
+    let sets = (0..50).map(|_| (0..windows.len() / 100).map(|_| random.below(windows.len())).collect());
+    let all: Vec<Vec<usize>> = single.chain(sets).collect();
+    let goal = Some(("<=", KEYFRAME_INTERVAL as f64));
     let mut worst = 0;
-    for lost in single.chain(sets.collect::<Vec<_>>()) {
-        let (mut decoder, mut blind) = (Decoder::new(), 0);
-        for (number, block) in blocks.iter().enumerate() {
-            blind += 1;
-            if lost.contains(&number) {
-                continue;
-            }
-            match decoder.decode(block) {
-                Ok(Decoded::Window { window, .. }) if window == windows[number] => blind = 0,
-                Err(error) if error.wants_rebirth() => worst = worst.max(blind),
-                other => return Err(format!("{other:?}").into()),
-            }
-        }
+    for lost in &all {
+        worst = worst.max(blind(&windows, lost, true)?);
     }
-    line("telemetry_blocks_until_recovery", worst as f64, "blocks", Some(("<=", KEYFRAME_INTERVAL as f64)))
+    line("telemetry_blocks_until_recovery", worst as f64, "blocks", goal)?;
+    let mut worst = (0, 0);
+    for lost in &all {
+        let blind = blind(&windows, lost, false)?;
+        let keyframes = lost.iter().filter(|it| *it % KEYFRAME_INTERVAL == 0).count();
+        if keyframes == 0 {
+            worst.0 = worst.0.max(blind);
+        }
+        worst.1 = worst.1.max(blind);
+    }
+    line("telemetry_blocks_until_recovery_without_asking", worst.0 as f64, "blocks", goal)?;
+    line("telemetry_blocks_until_recovery_without_asking_keyframe_lost_too", worst.1 as f64, "blocks", None)
 }
 
-fn cost(program: &Program) -> Outcome<()> {
+/// The longest row of blocks that do not become windows.
+fn blind(windows: &[Window], lost: &[usize], asks: bool) -> Outcome<usize> {
+    let mut encoder = Encoder::new(BootId(0x5EED), StreamId::PROFILE)?;
+    encoder.use_dictionary(DictionaryId::PROFILE_1)?;
+    let (mut decoder, mut blind, mut worst) = (Decoder::new(), 0, 0);
+    // Before the first loss and long after the last one nothing happens.
+    let first = lost.iter().min().map_or(0, |it| it / KEYFRAME_INTERVAL * KEYFRAME_INTERVAL);
+    let end = lost.iter().max().map_or(0, |it| it + 3 * KEYFRAME_INTERVAL).min(windows.len());
+    for (number, window) in windows.iter().enumerate().take(end).skip(first) {
+        let block = encoder.encode(window)?;
+        blind += 1;
+        if lost.contains(&number) {
+            continue;
+        }
+        match decoder.decode(&block) {
+            Ok(Decoded::Window { window: received, .. }) if received == *window => blind = 0,
+            Err(error) if error.wants_rebirth() => {
+                worst = worst.max(blind);
+                if asks {
+                    encoder.request_keyframe();
+                }
+            }
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    Ok(worst)
+}
+
+fn cost(program: &Program, run: u64) -> Outcome<()> {
     const ROUNDS: u32 = 20;
     let windows: Vec<_> =
-        program.run(Kind::Address, RUN, WINDOWS)?.into_iter().map(Window::aggregate).collect();
+        program.run(Kind::Address, run, WINDOWS)?.into_iter().map(Window::aggregate).collect();
     let Some(before) = cpu_ns() else {
         writeln!(std::io::stdout(), "cpu time: not checked, the kernel keeps no schedstat")?;
         return Ok(());
@@ -225,7 +262,9 @@ fn train() -> Outcome<Vec<u8>> {
             for windows in [aggregated, windows] {
                 for block in encode(&windows, DictionaryId::NONE)? {
                     let header = BlockHeader::parse(&block)?;
-                    let frame = [&[0x28, 0xB5, 0x2F, 0xFD], BlockHeader::frame_of(&block)?].concat();
+                    // What is not compressed is too short to learn from.
+                    let Some(frame) = BlockHeader::frame_of(&block)? else { continue };
+                    let frame = [&[0x28, 0xB5, 0x2F, 0xFD], frame].concat();
                     bodies.push(zstd::bulk::decompress(&frame, header.plain_len)?);
                 }
             }

@@ -16,6 +16,7 @@ use gateway_sim::bus::BusHub;
 use gateway_sim::ecu::bench::{Bench, BenchEcu, BenchLink, EXAMPLE};
 use gateway_sim::ecu::command::{Command, HELP, Injection};
 use gateway_sim::ecu::doip::DoipNode;
+use gateway_sim::ecu::telemetry::{TelemetryIds, TelemetryNode};
 use gateway_sim::ecu::{EcuNode, NodeError, SimEcu};
 
 /// `EX_USAGE` and `EX_CONFIG` of sysexits(3).
@@ -24,6 +25,9 @@ const CONFIG: u8 = 78;
 
 /// How often the ECUs are looked after while no command comes.
 const ROUND: Duration = Duration::from_millis(200);
+
+/// How often a block of telemetry is sent.
+const TELEMETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
 Commands are read from standard input, one a line; each is answered with lines that end in `ok` or `error: WHY`. The end
@@ -50,6 +54,10 @@ struct Cli {
     /// Play the hub of every `virtual:` bus too, at these bit rates (500000/2000000) or as fast as it goes (untimed)
     #[arg(long, value_name = "RATES", value_parser = rates)]
     hub: Option<Rates>,
+    /// Also send a block of telemetry a second, in fragments under this CAN id, on the bus of the first ECU; behind a
+    /// slash the id under which keyframes are asked for: 0x6F1/0x6F9
+    #[arg(long, value_name = "ID")]
+    telemetry: Option<TelemetryIds>,
     /// Print a commented bench file and end
     #[arg(long)]
     example: bool,
@@ -97,7 +105,7 @@ fn main() -> ExitCode {
             return ExitCode::from(CONFIG);
         }
     };
-    match Rig::start(ecus, cli.hub).and_then(|mut rig| rig.run()) {
+    match Rig::start(ecus, cli.hub, cli.telemetry).and_then(|mut rig| rig.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
@@ -121,6 +129,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 struct Rig {
     // Dropped before the hubs they hang on.
     seats: Vec<Seat>,
+    _telemetry: Option<TelemetryNode>,
     _hubs: Vec<BusHub>,
 }
 
@@ -179,7 +188,7 @@ impl Node {
 }
 
 impl Rig {
-    fn start(ecus: Vec<BenchEcu>, hub: Option<Rates>) -> Outcome<Self> {
+    fn start(ecus: Vec<BenchEcu>, hub: Option<Rates>, telemetry: Option<TelemetryIds>) -> Outcome<Self> {
         let mut hubs = Vec::new();
         if let Some(Rates(timing)) = hub {
             let mut paths: Vec<&PathBuf> = Vec::new();
@@ -197,6 +206,12 @@ impl Rig {
                 );
             }
         }
+        let first = ecus.iter().find_map(|ecu| ecu.link.bus()).cloned();
+        let telemetry = telemetry.map(|ids| {
+            let url = first.ok_or("--telemetry needs an ECU on a CAN bus")?;
+            Ok::<_, Box<dyn Error>>(TelemetryNode::start(canfd::bus::open(&url)?, ids, TELEMETRY_INTERVAL)?)
+        });
+        let telemetry = telemetry.transpose()?;
         let mut seats: Vec<Seat> = ecus.into_iter().map(|ecu| Seat { ecu, node: None }).collect();
         for seat in &mut seats {
             seat.power_on()?;
@@ -206,7 +221,7 @@ impl Rig {
         }
         println!("ready, {} ECUs", seats.len());
         std::io::stdout().flush()?;
-        Ok(Self { seats, _hubs: hubs })
+        Ok(Self { seats, _telemetry: telemetry, _hubs: hubs })
     }
 
     fn run(&mut self) -> Outcome<()> {

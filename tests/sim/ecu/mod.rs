@@ -15,6 +15,7 @@ mod fault;
 mod flash;
 mod node;
 pub mod sweep;
+pub mod telemetry;
 mod tester;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod store;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use telemetry::request::MAX_RANGES;
 use telemetry::topics::{Stream, VinSegment};
 use telemetry::{BlockHeader, DecodeError, Decoded, Decoder, Window};
 
@@ -36,8 +37,14 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Lives of a vehicle's events that are told apart.
 const MAX_EVENT_BOOTS: usize = 16;
 
-/// A vehicle is not asked for a keyframe of the same stream more often than this.
+/// A vehicle is not asked about the same stream more often than this.
 pub(crate) const REBIRTH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Times that a vehicle is asked for blocks that hold up nothing newer, each time after twice as long.
+const MAX_ASKS: u32 = 6;
+
+/// Times that it is asked about a life of which nothing comes any more.
+const MAX_ASKS_IN_VAIN: u32 = 30;
 
 /// How long a folder that another member holds is left alone before the next look.
 const RETRY: Duration = Duration::from_millis(20);
@@ -71,8 +78,9 @@ pub(crate) enum Given {
     Window { life: Life, header: BlockHeader, missed: u64, window: Box<Window> },
     /// A block that breaks a rule; it was thrown away.
     Refused { life: Life, reason: String },
-    /// Blocks wait for one that does not come, and the vehicle should be asked for a keyframe.
-    Gap { life: Life },
+    /// Blocks have not come although later ones have. The vehicle should be asked for them (first and last numbers), or
+    /// for a keyframe.
+    Gap { life: Life, missing: Option<Vec<(u64, u64)>> },
 }
 
 /// See the module.
@@ -89,6 +97,7 @@ pub(crate) struct Spool {
     /// Lives in memory, in the order in which they appeared.
     lives: VecDeque<Life>,
     open: Option<Open>,
+    duplicates: u64,
 }
 
 /// A dictionary as it stands before block `next` of the run that began with `key`.
@@ -113,6 +122,11 @@ struct Open {
 struct Waiting {
     since: Instant,
     asked: Option<Instant>,
+    /// How often, about the newest block that is missing (`newest`).
+    asks: u32,
+    newest: u64,
+    /// How often since something came.
+    in_vain: u32,
 }
 
 impl Spool {
@@ -127,6 +141,7 @@ impl Spool {
             waiting: HashMap::new(),
             lives: VecDeque::new(),
             open: None,
+            duplicates: 0,
         };
         for vin in spool.store.folders("")? {
             let Ok(name) = VinSegment::new(&vin) else { continue };
@@ -159,9 +174,22 @@ impl Spool {
         }
         let life = Life { vin, stream, boot: header.boot.0 };
         self.admit(&life)?;
-        self.store.put(&life.folder(), &name(header.seq, header.keyframe), block)?;
+        let folder = life.folder();
+        // What is done stays done, so no lock is needed to look.
+        let done = progress(&self.store, &folder)?.is_done(header.seq);
+        if done || !self.store.put(&folder, &name(header.seq, header.keyframe), block)? {
+            self.duplicates += 1;
+        }
+        if let Some(waiting) = self.waiting.get_mut(&life) {
+            waiting.in_vain = 0;
+        }
         self.mark_dirty(life, None);
         Ok(Ok(()))
+    }
+
+    /// Blocks that came once more, since the start.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates
     }
 
     /// The next thing to give out; `None` when all that is at hand was. Asking settles what was given before.
@@ -245,8 +273,7 @@ impl Spool {
                 self.dirty.push_back((life, Some(now + RETRY)));
                 continue;
             };
-            let progress = self.store.get(&folder, PROGRESS)?;
-            let progress = progress.and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
+            let progress = progress(&self.store, &folder)?;
             let at_hand = self.store.names(&folder)?.iter().filter_map(|it| parse_name(it)).collect();
             self.open = Some(Open { life, progress, at_hand, given: None, _guard: guard });
             return Ok(true);
@@ -334,7 +361,7 @@ impl Spool {
         self.decoders.insert(life.clone(), ready);
     }
 
-    /// Gives the open life back; a gap when blocks of it wait for too long.
+    /// Gives the open life back; a gap when blocks of it are missing for too long.
     fn close(&mut self, now: Instant) -> Result<Option<Given>, FileError> {
         let Some(mut open) = self.open.take() else { return Ok(None) };
         let folder = open.life.folder();
@@ -344,21 +371,43 @@ impl Spool {
             save(&mut self.store, &folder, &open.progress)?;
         }
         let life = open.life;
+        let missing = open.progress.missing(&open.at_hand, MAX_RANGES);
         // Only what lies behind the newest run is healed by a keyframe; older runs wait for their late blocks.
         let newest = open.at_hand.keys().next_back();
-        if newest.is_none_or(|&it| open.progress.is_done(it)) {
+        let blocked = newest.is_some_and(|&it| !open.progress.is_done(it));
+        if missing.is_empty() && !blocked {
             self.waiting.remove(&life);
             return Ok(None);
         }
-        let waiting = self.waiting.entry(life.clone()).or_insert(Waiting { since: now, asked: None });
-        let due = waiting.asked.map_or(waiting.since + self.grace, |asked| asked + REBIRTH_INTERVAL);
+        let newest = missing.last().map_or(0, |&(_, last)| last);
+        let new = Waiting { since: now, asked: None, asks: 0, newest, in_vain: 0 };
+        let waiting = self.waiting.entry(life.clone()).or_insert(new);
+        if newest > waiting.newest {
+            (waiting.newest, waiting.asks) = (newest, 0);
+        }
+        if waiting.in_vain >= MAX_ASKS_IN_VAIN || !blocked && waiting.asks >= MAX_ASKS {
+            return Ok(None);
+        }
+        let doubled = if blocked { 0 } else { waiting.asks.saturating_sub(1) };
+        let due =
+            waiting.asked.map_or(waiting.since + self.grace, |it| it + REBIRTH_INTERVAL * (1 << doubled));
         if due > now {
             self.mark_dirty(life, Some(due));
             return Ok(None);
         }
         waiting.asked = Some(now);
-        Ok(Some(Given::Gap { life }))
+        waiting.asks += 1;
+        waiting.in_vain += 1;
+        // The blocks first: with them nothing is lost. A vehicle that has them no more is asked for a keyframe next.
+        let keyframe = blocked && (missing.is_empty() || waiting.asks.is_multiple_of(2));
+        self.mark_dirty(life.clone(), Some(now + REBIRTH_INTERVAL));
+        Ok(Some(Given::Gap { life, missing: (!keyframe).then_some(missing) }))
     }
+}
+
+fn progress(store: &Store, folder: &str) -> Result<Progress, FileError> {
+    let progress = store.get(folder, PROGRESS)?;
+    Ok(progress.and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default())
 }
 
 fn save(store: &mut Store, folder: &str, progress: &Progress) -> Result<(), FileError> {

@@ -104,6 +104,26 @@ impl Progress {
         !self.is_done(seq) || self.runs.iter().any(|it| (it.key..it.next).contains(&seq))
     }
 
+    /// Blocks that have not come although later ones have, oldest first, at most `limit` ranges (first and last number).
+    /// Of what lies before the first run nothing is known.
+    pub(crate) fn missing(&self, at_hand: &BTreeMap<u64, bool>, limit: usize) -> Vec<(u64, u64)> {
+        if self.runs.is_empty() {
+            return Vec::new();
+        }
+        let came = self.runs.iter().map(|it| (it.from, it.next));
+        let mut came: Vec<_> = came.chain(at_hand.keys().map(|&seq| (seq, seq + 1))).collect();
+        came.sort_unstable();
+        let mut expected = came.first().map_or(0, |&(from, _)| from).max(self.floor);
+        let mut missing = Vec::new();
+        for (from, next) in came {
+            if from > expected && missing.len() < limit {
+                missing.push((expected, from - 1));
+            }
+            expected = expected.max(next);
+        }
+        missing
+    }
+
     /// Of a keyframe: how many blocks before it did not come. The first of a life is not missing what nobody saw.
     fn gap(&self, key: u64) -> u64 {
         let before = self.runs.iter().filter(|it| it.key < key).map(|it| it.next).max();
@@ -158,6 +178,22 @@ mod tests {
         assert_eq!(progress.step(&blocks).map(|it| it.missed), Some(0));
         drain(&mut progress, &blocks);
         assert_eq!(progress.step(&at_hand(&[(7, true), (10, true)])).map(|it| it.missed), Some(2));
+    }
+
+    #[test]
+    fn what_is_missing_between_those_that_came_is_named() {
+        let mut progress = Progress::default();
+        let mut blocks = at_hand(&[(3, false), (5, false)]);
+        assert_eq!(progress.missing(&blocks, 9), [], "no keyframe came");
+        blocks.extend([(2, true), (8, false), (10, true), (11, false), (13, false)]);
+        drain(&mut progress, &blocks);
+        assert_eq!(progress.missing(&blocks, 9), [(4, 4), (6, 7), (9, 9), (12, 12)]);
+        assert_eq!(progress.missing(&blocks, 2), [(4, 4), (6, 7)]);
+        progress.give_up(8);
+        assert_eq!(progress.missing(&blocks, 9), [(9, 9), (12, 12)]);
+        blocks.extend([(9, false), (12, false)]);
+        drain(&mut progress, &blocks);
+        assert_eq!(progress.missing(&blocks, 9), []);
     }
 
     #[test]

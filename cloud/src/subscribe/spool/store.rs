@@ -34,17 +34,18 @@ impl Store {
         Ok(Self::Directory(path.to_owned()))
     }
 
-    /// Adds bytes under a name; what is there under that name stays.
-    pub(crate) fn put(&mut self, folder: &str, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+    /// Adds bytes under a name; what is there under that name stays, and the answer is false.
+    pub(crate) fn put(&mut self, folder: &str, name: &str, bytes: &[u8]) -> Result<bool, FileError> {
         match self {
             Self::Memory(folders) => {
                 let folder = folders.entry(folder.to_owned()).or_default();
+                let new = !folder.contains_key(name);
                 folder.entry(name.to_owned()).or_insert_with(|| bytes.to_vec());
-                Ok(())
+                Ok(new)
             }
             Self::Directory(root) => {
                 let path = root.join(folder).join(name);
-                if path.exists() { Ok(()) } else { fsio::write_whole(&path, bytes) }
+                if path.exists() { Ok(false) } else { fsio::write_whole(&path, bytes).map(|()| true) }
             }
         }
     }

@@ -105,12 +105,68 @@ fn a_block_that_stays_away_is_asked_for_after_the_grace_and_then_every_interval(
     offer(&mut spool, &blocks[4]);
     assert_eq!(drain(&mut spool, due + REBIRTH_INTERVAL - Duration::from_millis(1), &mut taken), 0);
     assert_eq!(drain(&mut spool, due + REBIRTH_INTERVAL, &mut taken), 1);
+    // A keyframe heals the stream; the blocks before it are still asked for.
     offer(&mut spool, &blocks[30]);
-    assert_eq!(drain(&mut spool, due + REBIRTH_INTERVAL * 5, &mut taken), 0);
+    assert_eq!(drain(&mut spool, due + REBIRTH_INTERVAL * 5, &mut taken), 1);
     // The member that had block 1 comes back.
     offer(&mut spool, &blocks[1]);
     drain(&mut spool, due + REBIRTH_INTERVAL * 6, &mut taken);
     assert_eq!(taken, [0, 30, 1, 2, 3, 4]);
+}
+
+/// Offers blocks, and tells what the vehicle is asked for in the hour after that, and when.
+fn asks(spool: &mut Spool, blocks: &[&Vec<u8>], start: Instant) -> Vec<(u64, Option<Vec<(u64, u64)>>)> {
+    for block in blocks {
+        offer(spool, block);
+    }
+    let (mut asks, mut now) = (Vec::new(), start);
+    while now < start + Duration::from_secs(3600) {
+        while let Some(given) = spool.poll(now).unwrap() {
+            if let Given::Gap { missing, .. } = given {
+                asks.push(((now - start).as_secs(), missing));
+            }
+        }
+        let Some(next) = spool.next_wakeup() else { break };
+        assert!(next > now, "it wakes for nothing");
+        now = next;
+    }
+    asks
+}
+
+#[test]
+fn blocks_that_hold_up_nothing_are_asked_for_ever_less_often_and_then_no_more() {
+    let (start, blocks) = (Instant::now(), blocks(40, 10));
+    let mut spool = Spool::new(Store::memory(), Duration::from_secs(3)).unwrap();
+    let given: Vec<_> = (0..=20).filter(|it| ![4, 9].contains(it)).map(|it| &blocks[it]).collect();
+    let holes = Some(vec![(4, 4), (9, 9)]);
+    let expected: Vec<_> = [3, 5, 9, 17, 33, 65].into_iter().map(|at| (at, holes.clone())).collect();
+    assert_eq!(asks(&mut spool, &given, start), expected);
+    // A new one is asked for with the old ones.
+    let later = start + Duration::from_secs(7200);
+    let told = asks(&mut spool, &[&blocks[22], &blocks[30]], later);
+    assert_eq!(told.first(), Some(&(0, Some(vec![(4, 4), (9, 9), (21, 21), (23, 29)]))));
+    assert_eq!(told.len(), 6);
+}
+
+#[test]
+fn a_life_that_has_ended_in_a_gap_is_asked_about_for_a_minute() {
+    let (start, blocks) = (Instant::now(), blocks(4, 10));
+    let mut spool = Spool::new(Store::memory(), Duration::ZERO).unwrap();
+    let told = asks(&mut spool, &[&blocks[0], &blocks[2]], start);
+    let (blocks_asked, keyframes): (Vec<_>, Vec<_>) = told.iter().partition(|(_, missing)| missing.is_some());
+    assert_eq!((blocks_asked.len(), keyframes.len()), (15, 15));
+    assert_eq!(told.last().map(|(at, _)| *at), Some(58));
+}
+
+#[test]
+fn what_comes_once_more_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spool, blocks, mut taken) = (member(dir.path()), blocks(3, 30), Vec::new());
+    for seq in [0, 0, 1, 2, 2] {
+        offer(&mut spool, &blocks[seq]);
+        drain(&mut spool, Instant::now(), &mut taken);
+    }
+    assert_eq!((taken, spool.duplicates()), (vec![0, 1, 2], 2));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use canfd::bus::{Bus, BusError, ControllerState, SendOutcome};
-use canfd::frame::FdFrame;
+use canfd::frame::{CanId, FdFrame};
 
-use crate::bus::BusMaster;
+use crate::bus::{BusMaster, TelemetryPort};
 
 /// Frames handled in one turn before orders are looked at again.
 const TURN: usize = 256;
@@ -14,6 +14,7 @@ const TURN: usize = 256;
 #[derive(Debug)]
 pub(super) struct Traffic {
     pub(super) master: BusMaster,
+    pub(super) port: TelemetryPort,
     held: Option<FdFrame>,
 }
 
@@ -44,8 +45,19 @@ pub(super) enum Heard {
 }
 
 impl Traffic {
-    pub(super) fn new(master: BusMaster) -> Self {
-        Self { master, held: None }
+    pub(super) fn new(master: BusMaster, port: TelemetryPort) -> Self {
+        Self { master, port, held: None }
+    }
+
+    /// The identifiers of the bus that mean something here.
+    pub(super) fn ids(&self) -> Vec<CanId> {
+        self.master.ids().into_iter().chain(self.port.ids()).collect()
+    }
+
+    /// The bus is away.
+    pub(super) fn handle_down(&mut self, reason: &str) {
+        self.master.handle_bus_down(reason);
+        self.port.handle_bus_down();
     }
 
     /// The bus is there.
@@ -84,6 +96,13 @@ impl Traffic {
         if self.master.poll_timeout().is_some_and(|at| at <= now) {
             self.master.handle_timeout(now);
         }
+        while let Some(frame) = self.port.poll_frame() {
+            // Away, or as much waits as may: the next turn tries again.
+            if let Err(frame) = self.master.send_telemetry(frame) {
+                self.port.give_back(frame);
+                break;
+            }
+        }
         let mut blocked = false;
         while let Some(frame) = self.held.take().or_else(|| self.master.poll_transmit(now)) {
             if bus.send(&frame)? == SendOutcome::WouldBlock {
@@ -108,6 +127,7 @@ impl Traffic {
                     if !frame.own {
                         heard = Heard::Alive;
                     }
+                    self.port.handle_frame(&frame);
                     self.master.handle_frame(Instant::now(), &frame);
                 }
                 Ok(None) => break,
@@ -210,7 +230,7 @@ mod tests {
         let id = |raw| CanId::standard(raw).unwrap();
         let ids = CanIds { request: id(0x731), response: id(0x7B1) };
         let seat = SeatConfig::new(ECU, ids, id(0x7DF), Arc::new(Profile::default()));
-        let mut traffic = Traffic::new(BusMaster::new([seat]));
+        let mut traffic = Traffic::new(BusMaster::new([seat]), TelemetryPort::default());
         traffic.handle_up();
         traffic.master.handle_order(Instant::now(), ECU, EcuOrder::Identify);
         traffic

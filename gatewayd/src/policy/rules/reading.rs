@@ -282,6 +282,18 @@ pub(in crate::policy) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        id: "BUS-007",
+        severity: Severity::Error,
+        title: "telemetry on a bus has CAN ids and names of its own",
+        reason: "fragments under an id that an ECU uses would break into its sessions, and two senders of one name into each other's blocks",
+        fix: "give each sender a name of letters, digits, - and _, and an id that nothing else on the bus has",
+        check: Check::Reading,
+        examples: [
+            Example::Config("bus = [{ telemetry = { send = 0x7B1 } }]"),
+            Example::Config("bus = [{ telemetry = { send = 0x6F0 } }]"),
+        ],
+    },
+    Rule {
         id: "ECU-001",
         severity: Severity::Error,
         title: "every ECU is on a bus that is there",
