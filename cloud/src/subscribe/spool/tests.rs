@@ -114,8 +114,11 @@ fn a_block_that_stays_away_is_asked_for_after_the_grace_and_then_every_interval(
     assert_eq!(taken, [0, 30, 1, 2, 3, 4]);
 }
 
-/// Offers blocks, and tells what the vehicle is asked for in the hour after that, and when.
-fn asks(spool: &mut Spool, blocks: &[&Vec<u8>], start: Instant) -> Vec<(u64, Option<Vec<(u64, u64)>>)> {
+/// Blocks that a vehicle is asked for, first and last of each run; `None` for whatever it has.
+type Asked = Option<Vec<(u64, u64)>>;
+
+/// Offers blocks, and tells what the vehicle is asked for in the hour after that, and after how many seconds.
+fn asks(spool: &mut Spool, blocks: &[&Vec<u8>], start: Instant) -> Vec<(u64, Asked)> {
     for block in blocks {
         offer(spool, block);
     }
