@@ -8,8 +8,11 @@
 
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::Instant;
 
+#[path = "rates/clock.rs"]
+mod clock;
+
+use clock::cpu_time;
 use crypto_offload::sm2::{PublicKey, SecretKey, SigningKey, UserId};
 
 /// Beyond this a difference is taken for real.
@@ -78,9 +81,9 @@ fn t_value(
             let class = usize::from(draw & 1 == 1);
             let at = usize::try_from(draw >> 32).unwrap_or(0) % POOL;
             let key = &classes[class][at];
-            let start = Instant::now();
+            let start = cpu_time();
             operation(key);
-            (class, start.elapsed().as_secs_f64())
+            (class, cpu_time() - start)
         })
         .collect();
     times.sort_by(|(_, a), (_, b)| a.total_cmp(b));

@@ -11,6 +11,7 @@
 
 mod clock;
 mod libgcrypt;
+mod medians;
 mod openssl;
 mod pipeline;
 mod report;
