@@ -17,7 +17,6 @@ use source::{File, Tree};
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crypto-offload/examples/rates/libgcrypt.rs", "a C library, as a peer in the benchmark"),
     ("crypto-offload/src/device/chardev.rs", "a coprocessor's ioctl"),
-    ("crypto-offload/src/ghash/aarch64.rs", "carry-less multiplication"),
     ("crypto-offload/src/ghash/x86_64.rs", "carry-less multiplication"),
     ("crypto-offload/src/guarded.rs", "target features behind a check"),
     ("crypto-offload/src/sm3/compress/aarch64.rs", "instructions without stable intrinsics"),

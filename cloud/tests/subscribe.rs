@@ -114,7 +114,8 @@ async fn events_and_windows_arrive_once_and_a_gap_asks_the_vehicle() {
         let gap = subscriber.recv().await.unwrap();
         assert!(matches!(gap, Message::Gap { .. }), "{gap:?}");
         let asked = vehicle.received.recv().await.unwrap();
-        assert_eq!(asked, (format!("v1/{VIN}/telemetry/rebirth"), "profile".to_owned()));
+        // By number, of the start of the service that numbers them.
+        assert_eq!(asked, (format!("v1/{VIN}/telemetry/rebirth"), "profile 0000000000000001 1".to_owned()));
         vehicle.say("telemetry/profile", blocks[3].clone()).await;
         let window = subscriber.recv().await.unwrap();
         assert!(matches!(&window, Message::Window(it) if it.header.seq == 3 && it.missed > 0), "{window:?}");

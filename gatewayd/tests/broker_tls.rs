@@ -15,6 +15,9 @@ use gatewayd::config::units::{Size, Span};
 use gatewayd::gateway::message::Publish;
 use gatewayd::io::mqtt::{Mqtt, MqttConfig, parse_url};
 use gatewayd::io::tls::ClientTls;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -214,6 +217,21 @@ impl Drop for Running {
     }
 }
 
+/// Subscribes to everything: what nobody listens to, a broker says so of, and the gateway keeps.
+async fn listen(port: u16) {
+    let (client, mut events) = AsyncClient::new(MqttOptions::new("listener", "127.0.0.1", port), 16);
+    client.subscribe("#", QoS::AtLeastOnce).await.expect("there is room");
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::SubAck(_))) => break,
+            Ok(_) => {}
+            // It is still starting.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    tokio::spawn(async move { while events.poll().await.is_ok() {} });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mosquitto_takes_events_over_mutual_tls() {
     let mosquitto = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"]
@@ -226,12 +244,13 @@ async fn mosquitto_takes_events_over_mutual_tls() {
     // With both kinds of suites: mosquitto's library has no SM ones, so this is the second attempt.
     let vehicle = Vehicle::new(Suites::SmPreferred, "localhost");
     let files = CertificateFiles::below(vehicle.directory.path());
-    let port =
-        TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port").port();
+    let [port, inside] = [(), ()].map(|()| {
+        TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port").port()
+    });
     let configuration = vehicle.directory.path().join("mosquitto.conf");
     let text = format!(
-        "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\ntls_version tlsv1.3\n\
-         cafile {}\ncertfile {}\nkeyfile {}\n",
+        "user root\nallow_anonymous true\nlistener {inside} 127.0.0.1\nlistener {port} 127.0.0.1\n\
+         require_certificate true\ntls_version tlsv1.3\ncafile {}\ncertfile {}\nkeyfile {}\n",
         files.ca.display(),
         files.server.display(),
         files.server_key.display()
@@ -239,6 +258,7 @@ async fn mosquitto_takes_events_over_mutual_tls() {
     std::fs::write(&configuration, text).expect("file");
     let broker = Command::new(mosquitto).arg("-c").arg(&configuration).stderr(Stdio::null()).spawn();
     let _broker = Running(broker.expect("mosquitto starts"));
+    tokio::time::timeout(PATIENCE, listen(inside)).await.expect("somebody listens");
     let mqtt = vehicle.connect(port);
     assert!(delivered(&mqtt).await);
     tokio::task::spawn_blocking(move || drop(mqtt)).await.expect("stops");
