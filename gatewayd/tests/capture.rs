@@ -174,6 +174,7 @@ fn causes(backend: BackendChoice) {
 /// All of it is time of the clock on the wall, which is what a timer samples and what the task keeps from others. Where a
 /// host lends the CPU out meanwhile, the thread's CPU time would be less.
 #[test]
+#[ignore = "measures the machine it runs on, which must be quiet: make test-profiler"]
 fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
     let (stop, worked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (sender, receiver) = std::sync::mpsc::channel();
