@@ -201,7 +201,8 @@ fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
     let Some((windows, _)) = outcome.unwrap() else { return };
     let seen = ranking(&windows, Dimension::Cpu).into_iter().find(|(name, ..)| name == "cyclic").unwrap().1;
     let ratio = seen as f64 / worked as f64;
-    println!("seen {seen} ns of {worked} ns: 40 % would read as {:.1} %", ratio * 40.0);
+    let lost: Vec<u64> = windows.iter().map(Window::lost).collect();
+    println!("seen {seen} ns of {worked} ns: 40 % would read as {:.1} %; lost {lost:?}", ratio * 40.0);
     // 36 to 44 %. Some 1500 samples, so the standard error is 1.3 points.
     assert!((0.9..=1.1).contains(&ratio), "{ratio}");
 }
