@@ -2,6 +2,7 @@
 """What both ends written in Python share: the bus, ISO-TP links on it, and the demonstration secrets."""
 
 import itertools
+import socket
 import sys
 import time
 
@@ -22,6 +23,8 @@ class Bus:
 
     def __init__(self, group, port):
         self.bus = can.Bus(interface="udp_multicast", channel=group, port=int(port), fd=True)
+        # It hears its own frames too, and is slower than what it talks to: what overflows is lost, an answer with it.
+        self.bus._multicast._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.notifier = can.Notifier(self.bus, [], timeout=0.05)
 
     def link(self, tx, rx, fd=True, length=64, addresses=None, **parameters):
