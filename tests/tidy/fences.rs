@@ -35,7 +35,6 @@ pub(crate) fn cargo_tree(library: &str) -> String {
         .args([
             "tree",
             "--locked",
-            "--offline",
             "--edges",
             "normal,build",
             "--prefix",
