@@ -15,6 +15,7 @@ use source::{File, Tree};
 
 /// Files that may hold `unsafe`, each with what it touches.
 const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("canfd/src/bus/socketcan/message.rs", "a frame's mark and time, which no safe interface has both"),
     ("crypto-offload/examples/rates/libgcrypt.rs", "a C library, as a peer in the benchmark"),
     ("crypto-offload/src/device/chardev.rs", "a coprocessor's ioctl"),
     ("crypto-offload/src/ghash/x86_64.rs", "carry-less multiplication"),

@@ -8,7 +8,8 @@
 //! isotp_pipe recv can:vcan0 7B1 731 [classical] [bs=0] [stmin=00] > message
 //! ```
 //! The first identifier is the one we send with, the second the one we listen to, both hexadecimal; more than three
-//! digits make it 29 bit. `stmin` is the code byte of ISO 15765-2, hexadecimal.
+//! digits make it 29 bit. `stmin` is the code byte of ISO 15765-2, hexadecimal. On standard error it says how long that
+//! took, and how long from the first frame to the last where the bus tells when it saw them.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -50,25 +51,26 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn Error>> {
     bus.listen_to(&[config.tx_id, config.rx_id])?;
     let mut link = Link::new(config);
     let began = Instant::now();
-    let (len, word) = match verb.as_str() {
+    let (len, word, span) = match verb.as_str() {
         "send" => {
             let mut message = Vec::new();
             std::io::stdin().lock().read_to_end(&mut message)?;
             let len = message.len();
             link.send(Instant::now(), message)?;
-            drive(bus.as_mut(), &mut link)?;
-            (len, "sent")
+            let (_, span) = drive(bus.as_mut(), &mut link)?;
+            (len, "sent", span)
         }
         "recv" => {
-            let message = drive(bus.as_mut(), &mut link)?;
+            let (message, span) = drive(bus.as_mut(), &mut link)?;
             let mut out = std::io::stdout().lock();
             out.write_all(&message)?;
             out.flush()?;
-            (message.len(), "received")
+            (message.len(), "received", span)
         }
         other => return Err(format!("`{other}` is neither send nor recv").into()),
     };
-    Ok(format!("{len} bytes {word} in {:.3} s", began.elapsed().as_secs_f64()))
+    let on_bus = span.map(|span| format!(", {:.6} s by the bus's clock", span.as_secs_f64()));
+    Ok(format!("{len} bytes {word} in {:.3} s{}", began.elapsed().as_secs_f64(), on_bus.unwrap_or_default()))
 }
 
 fn config(ids: CanIds, options: &[String]) -> Result<LinkConfig, Box<dyn Error>> {
@@ -94,10 +96,11 @@ fn id(text: &str) -> Result<CanId, Box<dyn Error>> {
     Ok(if text.len() > 3 { CanId::extended(raw)? } else { CanId::standard(u16::try_from(raw)?)? })
 }
 
-/// Runs the link until its message is sent or one has arrived, and returns the buffer of either.
-fn drive(bus: &mut dyn Bus, link: &mut Link) -> Result<Vec<u8>, Box<dyn Error>> {
+/// Runs the link until its message is sent or one has arrived, and returns the buffer of either and the time from the first
+/// frame to the last, where every frame has one.
+fn drive(bus: &mut dyn Bus, link: &mut Link) -> Result<(Vec<u8>, Option<Duration>), Box<dyn Error>> {
     let mut held: Option<FdFrame> = None;
-    let mut done = None;
+    let (mut done, mut first, mut last) = (None, None, None);
     let mut moved = Instant::now();
     loop {
         while let Some(received) = bus.recv()? {
@@ -106,6 +109,8 @@ fn drive(bus: &mut dyn Bus, link: &mut Link) -> Result<Vec<u8>, Box<dyn Error>> 
             } else if received.frame.id() == link.config().tx_id {
                 link.handle_transmitted(Instant::now());
             }
+            last = received.timestamp;
+            first = first.or(last);
             moved = Instant::now();
         }
         let now = Instant::now();
@@ -130,7 +135,7 @@ fn drive(bus: &mut dyn Bus, link: &mut Link) -> Result<Vec<u8>, Box<dyn Error>> 
         bus.flush()?;
         // A frame that still waits is the flow control or the end of what is done.
         if let Some(message) = done.take_if(|_| !blocked && link.in_flight() == 0) {
-            return Ok(message);
+            return Ok((message, last.zip(first).and_then(|(last, first)| last.checked_sub(first))));
         }
         if moved.elapsed() > PATIENCE {
             return Err(format!("nothing moved for {} s", PATIENCE.as_secs()).into());

@@ -86,7 +86,8 @@ pub enum SendOutcome {
 pub struct Received {
     /// The frame.
     pub frame: FdFrame,
-    /// When its end was seen, in the bus's own time since an arbitrary start; `None` where the bus does not tell.
+    /// When its end was seen, by the bus's own clock: that of a virtual bus since an arbitrary start, for SocketCAN the
+    /// system's since 1970, which may be set meanwhile. `None` where the bus does not tell.
     pub timestamp: Option<Duration>,
     /// It is ours: a transmit confirmation.
     pub own: bool,

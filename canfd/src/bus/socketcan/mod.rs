@@ -1,10 +1,11 @@
 //! A CAN interface of the Linux kernel (SocketCAN, CAN_RAW with CAN FD frames).
 
-use std::io::{self, IoSliceMut};
+mod message;
+
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
 use socketcan::{CanFdSocket, CanFilter, Socket, SocketOptions};
 
 use crate::frame::{CANFD_FRAME_LEN, CanId, FdFrame, FrameError};
@@ -25,8 +26,6 @@ const CAN_RTR_FLAG: u32 = 0x4000_0000;
 const CAN_ERR_FLAG: u32 = 0x2000_0000;
 /// Most filters a socket takes.
 const CAN_RAW_FILTER_MAX: usize = 512;
-/// Set by the kernel on frames this very socket has sent; rustix passes it on without a name.
-const MSG_CONFIRM: u32 = 0x800;
 
 /// One interface. The kernel's queue is the only buffer.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub struct SocketCan {
 }
 
 impl SocketCan {
-    /// Opens an interface such as `can0`, non-blocking, with own frames looped back.
+    /// Opens an interface such as `can0`, non-blocking, with own frames looped back and the kernel's time on each frame.
     ///
     /// # Errors
     /// [`BusError::Open`] where there is no such interface or the kernel has no CAN.
@@ -47,6 +46,7 @@ impl SocketCan {
             let socket = CanFdSocket::open(interface)?;
             socket.set_nonblocking(true)?;
             socket.set_recv_own_msgs(true)?;
+            socket.set_recv_timestamp(true)?;
             socket.set_error_filter(STATE_CLASSES)?;
             Ok(socket)
         };
@@ -56,8 +56,8 @@ impl SocketCan {
         }
     }
 
-    fn failed(&self, errno: Errno) -> BusError {
-        BusError::Io { url: self.url.clone(), source: io::Error::from(errno) }
+    fn failed(&self, source: impl Into<io::Error>) -> BusError {
+        BusError::Io { url: self.url.clone(), source: source.into() }
     }
 }
 
@@ -87,23 +87,20 @@ impl Bus for SocketCan {
     fn recv(&mut self) -> Result<Option<Received>, BusError> {
         loop {
             let mut bytes = [0; CANFD_FRAME_LEN];
-            let mut iov = [IoSliceMut::new(&mut bytes)];
-            let mut control = RecvAncillaryBuffer::default();
-            let message = match recvmsg(&self.socket, &mut iov, &mut control, RecvFlags::DONTWAIT) {
+            let message = match message::receive(self.socket.as_fd(), &mut bytes) {
                 Ok(message) => message,
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(errno) => return Err(self.failed(errno)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(self.failed(error)),
             };
-            let (count, own) = (message.bytes, message.flags.bits() & MSG_CONFIRM != 0);
             if let Some(report) = error_report(&bytes) {
                 if let Some(state) = report {
                     self.reported.push(state);
                 }
                 continue;
             }
-            return match parse(bytes, count) {
-                Ok(frame) => Ok(Some(Received { frame, timestamp: None, own })),
+            return match parse(bytes, message.len) {
+                Ok(frame) => Ok(Some(Received { frame, timestamp: message.timestamp, own: message.own })),
                 Err(source) => Err(BusError::Frame { url: self.url.clone(), source }),
             };
         }
@@ -127,7 +124,7 @@ impl Bus for SocketCan {
             CanId::Extended(_) => CanFilter::new(id.to_can_id(), CAN_EFF_MASK | CAN_EFF_FLAG | CAN_RTR_FLAG),
         };
         let filters: Vec<_> = ids.iter().map(filter).collect();
-        self.socket.set_filters(&filters).map_err(|source| BusError::Io { url: self.url.clone(), source })
+        self.socket.set_filters(&filters).map_err(|error| self.failed(error))
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
