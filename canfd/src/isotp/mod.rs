@@ -195,18 +195,27 @@ impl Link {
     /// The next frame for the bus, if one may go now. It counts as outstanding until confirmed.
     #[inline]
     pub fn poll_transmit(&mut self, now: Instant) -> Option<FdFrame> {
-        if self.in_flight.is_full() {
-            return None;
+        // Built where the caller wants it: each further move of a frame just written waits for the writes.
+        let mut frame = None;
+        if !self.in_flight.is_full() {
+            self.transmit(now, &mut frame);
         }
+        frame
+    }
+
+    #[inline]
+    fn transmit(&mut self, now: Instant, frame: &mut Option<FdFrame>) {
+        let Self { config, sender, receiver, in_flight, .. } = self;
         // Flow control first: the peer waits for it.
-        let (kind, frame) = if let Some(flow) = self.receiver.poll(&self.config) {
-            (Kind::FlowControl, build(&self.config, Pci::FlowControl(flow), &[])?)
+        let (kind, pci, payload) = if let Some(flow) = receiver.poll(config) {
+            (Kind::FlowControl, Pci::FlowControl(flow), &[][..])
+        } else if let Some((pci, payload)) = sender.poll(now, config, in_flight) {
+            (Kind::Data, pci, payload)
         } else {
-            let (pci, payload) = self.sender.poll(now, &self.config, &self.in_flight)?;
-            (Kind::Data, build(&self.config, pci, payload)?)
+            return;
         };
-        self.in_flight.push(now, kind);
-        Some(frame)
+        build(config, pci, payload, frame);
+        in_flight.push(now, kind);
     }
 
     /// The next event.
@@ -251,21 +260,23 @@ impl Link {
     }
 }
 
-/// A frame of control information and payload, padded. There is no `None` in practice: both halves cut their
-/// payload to TX_DL.
+/// A frame of control information and payload, padded. Both halves cut their payload to TX_DL.
 #[inline]
-fn build(config: &LinkConfig, pci: Pci, payload: &[u8]) -> Option<FdFrame> {
-    let mut frame = FdFrame::blank(config.tx_id, config.link_layer.format(), config.padding);
+fn build(config: &LinkConfig, pci: Pci, payload: &[u8], frame: &mut Option<FdFrame>) {
+    let frame = frame.insert(FdFrame::blank(config.tx_id, config.link_layer.format(), config.padding));
     let field = frame.field_mut();
     let start = pci.write_behind(config.addressing.tx(), field);
     let end = start + payload.len();
     match (start, payload.first_chunk::<63>()) {
         // Nearly all frames of a long message; the fixed size makes it a handful of moves.
         (1, Some(payload)) => field[1..].copy_from_slice(payload),
-        _ => field.get_mut(start..end)?.copy_from_slice(payload),
+        _ => {
+            if let Some(field) = field.get_mut(start..end) {
+                field.copy_from_slice(payload);
+            }
+        }
     }
-    frame.shorten(Dlc::at_least(end.max(8)).filter(|it| *it <= config.link_layer.dlc())?);
-    Some(frame)
+    frame.shorten(Dlc::at_least(end.max(8)).unwrap_or(Dlc::MAX).min(config.link_layer.dlc()));
 }
 
 #[cfg(test)]
