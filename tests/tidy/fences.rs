@@ -32,16 +32,7 @@ const RUNTIMES: &[&str] = &[
 /// Packages that `library` is built from on any target, tests not counted, one per line.
 pub(crate) fn cargo_tree(library: &str) -> String {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--locked",
-            "--edges",
-            "normal,build",
-            "--prefix",
-            "none",
-            "--target",
-            "all",
-        ])
+        .args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--target", "all"])
         .args(["--format", "{p}", "--package", library])
         .current_dir(root())
         .output()

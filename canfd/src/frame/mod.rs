@@ -20,12 +20,15 @@ pub enum FrameFormat {
 
 /// One data frame. It is `Copy` and owns no memory; bytes past its length are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// The data field first and the whole in steps of 16 bytes: then the pieces in which a frame is moved are those in which it
+// was written, and a processor hands them on without waiting.
+#[repr(C, align(16))]
 pub struct FdFrame {
+    data: [u8; 64],
     id: CanId,
     format: FrameFormat,
     esi: bool,
     dlc: Dlc,
-    data: [u8; 64],
 }
 
 /// Size of `struct canfd_frame` in bytes (CANFD_MTU).

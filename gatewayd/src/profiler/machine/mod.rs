@@ -21,6 +21,7 @@ mod kernel;
 mod locks;
 mod measured;
 mod pairing;
+mod stolen;
 mod tasks;
 mod tracepoint;
 
@@ -45,6 +46,7 @@ use events::{Event, Group, Probe};
 use gate::{Command, Gate, Stretch};
 use measured::{Detail, Measured, Place};
 use pairing::Pairing;
+use stolen::Stolen;
 use tasks::Tasks;
 
 /// How often the rings are read: seldom while they stay empty, often while much comes.
@@ -77,6 +79,7 @@ pub(super) struct MachineCapture {
     /// Dimensions that the configuration asks for.
     wanted: Vec<Group>,
     pairing: Pairing,
+    stolen: Stolen,
     tasks: Tasks,
     random: SplitMix64,
     hidden_cost: Duration,
@@ -125,6 +128,7 @@ impl MachineCapture {
         }
         // Only the timer's samples go through the ring where programs do the rest.
         let ring_len = if by_programs { config.ring.min(TIMER_RING) } else { config.ring };
+        let stolen = Stolen::new(Instant::now());
         for cpu in numbers {
             let clock = Clock::open(cpu, rate).map_err(refused)?;
             let ring = Ring::map(clock.event(), ring_len).map_err(refused)?;
@@ -170,6 +174,7 @@ impl MachineCapture {
             programs,
             wanted,
             pairing: Pairing::default(),
+            stolen,
             tasks: Tasks::new(),
             random: SplitMix64(seed),
             hidden_cost: Duration::ZERO,
@@ -187,7 +192,8 @@ impl MachineCapture {
         rate: &mut RateLaw,
         window: &mut WindowBuilder,
     ) -> Vec<Event> {
-        let Self { cpus, ids, probes, tasks, random, frames, held, .. } = self;
+        let Self { cpus, ids, probes, stolen, tasks, random, frames, held, .. } = self;
+        stolen.look(now);
         let begun_ns = monotonic_ns();
         let (mut events, mut samples) = (std::mem::take(held), 0);
         let mut last = vec![0; probes.len()];
@@ -221,7 +227,7 @@ impl MachineCapture {
             }
             let len = u32::try_from(ticks.len()).unwrap_or(u32::MAX);
             samples += len;
-            let weight = clock.handle_samples(len);
+            let weight = clock.handle_samples(len, stolen.of(clock.cpu()));
             for place in ticks {
                 clock_sample(clock, &place, weight, now, at_ms, tasks, rate, random, window, frames);
             }
