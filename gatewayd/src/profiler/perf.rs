@@ -22,7 +22,7 @@ const MAX_CALLCHAIN: u16 = 127;
 /// What makes an event happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trigger {
-    /// CPU time, every so often.
+    /// CPU time, every so often, unless the CPU is idle.
     CpuClock(Duration),
     /// A tracepoint of this id, every n-th time it is passed.
     Tracepoint {
@@ -85,6 +85,7 @@ impl PerfEvent {
                 attr.type_ = bindings::PERF_TYPE_SOFTWARE;
                 attr.config = u64::from(bindings::PERF_COUNT_SW_CPU_CLOCK);
                 attr.__bindgen_anon_1.sample_period = nanos(period);
+                attr.set_exclude_idle(1);
             }
             Trigger::Tracepoint { id, every } => {
                 attr.type_ = bindings::PERF_TYPE_TRACEPOINT;

@@ -1,10 +1,10 @@
 //! The timer of one CPU: takes a sample after so much time, whoever runs.
 //!
 //! Its interval is drawn anew now and then. The samples of one look at the ring share the time that passed since the look
-//! before, so that all weights add up to that time, less what a hypervisor took ([`super::stolen`]). A sample must not
-//! count for the interval before it: intervals begin when this service gets a CPU, which is when a real-time task has just
-//! left it; a sample that finds the task running then comes after a short interval, one that does not after a long one, and
-//! 40 % would read as 32 %.
+//! before, so that all weights add up to that time, less what no thread had ([`super::spare`]). A sample must not count for
+//! the interval before it: intervals begin when this service gets a CPU, which is when a real-time task has just left it; a
+//! sample that finds the task running then comes after a short interval, one that does not after a long one, and 40 % would
+//! read as 32 %.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,8 +15,9 @@ use super::super::perf::{Contents, PerfEvent, Scope, Trigger};
 use super::super::poisson::SplitMix64;
 use super::super::rate::RateLaw;
 
-/// Samples after which the interval is drawn anew. Each redraw interrupts the CPU for some 25 microseconds.
-const SAMPLES_PER_INTERVAL: u32 = 4;
+/// Intervals after which another one is drawn, whether they brought samples or found the CPU idle: one that is in step with
+/// a cyclic task would find it never. Each redraw interrupts the CPU for some 25 microseconds.
+const INTERVALS_PER_DRAW: u32 = 4;
 /// How long the timer stays quick after a real-time thread was last seen.
 const REALTIME_MEMORY: Duration = Duration::from_secs(30);
 
@@ -30,8 +31,10 @@ pub(super) struct Clock {
     id: u64,
     /// The mean that the interval was drawn from.
     mean: Duration,
-    since_redraw: u32,
-    /// Time that samples have been given, idle ones included; never what was stolen.
+    /// The clock's time now, and when the interval was drawn.
+    passed: Duration,
+    drawn_at: Duration,
+    /// Time that samples have been given.
     accounted: Duration,
     realtime_until: Option<Instant>,
 }
@@ -42,7 +45,8 @@ impl Clock {
         let (interval, mean) = (rate.draw(class), rate.mean(class));
         let event = PerfEvent::open(Trigger::CpuClock(interval), Scope::Cpu(cpu), CONTENTS, true)?;
         let id = event.id()?;
-        Ok(Self { cpu, event, id, mean, since_redraw: 0, accounted: Duration::ZERO, realtime_until: None })
+        let (passed, drawn_at, accounted) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        Ok(Self { cpu, event, id, mean, passed, drawn_at, accounted, realtime_until: None })
     }
 
     pub(super) fn cpu(&self) -> u32 {
@@ -57,13 +61,13 @@ impl Clock {
         self.id
     }
 
-    /// So many samples came since the last call, and so much of this CPU's time was `stolen` since the start: the time that
-    /// each sample stands for.
-    pub(super) fn handle_samples(&mut self, samples: u32, stolen: Duration) -> Duration {
-        self.since_redraw = self.since_redraw.saturating_add(samples);
+    /// So many samples came since the last call, and so much of this CPU's time was no thread's since the start: the time
+    /// that each sample stands for.
+    pub(super) fn handle_samples(&mut self, samples: u32, spare: Duration) -> Duration {
         // A CPU that went away is not heard of again.
         let Ok(passed) = self.event.cpu_time() else { return Duration::ZERO };
-        share(&mut self.accounted, passed.saturating_sub(stolen), samples)
+        self.passed = passed;
+        share(&mut self.accounted, passed.saturating_sub(spare), samples)
     }
 
     /// Chooses among samples that come more often than a thread of this class wants: what one counts for, if chosen.
@@ -94,20 +98,21 @@ impl Clock {
         let mean = rate.mean(class);
         // Not at every small change of the mean: a redraw starts the kernel's count anew.
         let changed = mean * 2 >= self.mean * 3 || mean * 3 <= self.mean * 2;
-        if self.since_redraw < SAMPLES_PER_INTERVAL && !changed {
+        let due = self.passed.saturating_sub(self.drawn_at) >= self.mean * INTERVALS_PER_DRAW;
+        if !due && !changed {
             return;
         }
         let interval = rate.draw(class);
         // A CPU that went away is not heard of again.
         if self.event.set_period(interval).is_ok() {
-            (self.mean, self.since_redraw) = (mean, 0);
+            (self.mean, self.drawn_at) = (mean, self.passed);
         }
     }
 }
 
-/// What is new of the time that the CPU `had`, for each of so many samples.
+/// What is new of the time that threads `had`, for each of so many samples.
 fn share(accounted: &mut Duration, had: Duration, samples: u32) -> Duration {
-    // Stolen time becomes known late, and in ticks: then the time that the CPU had seems to stand still, or to fall back.
+    // The kernel's accounts are in ticks: what threads had may seem to stand still, or to fall back.
     let Some(weight) = had.saturating_sub(*accounted).checked_div(samples) else {
         // The next look's samples stand for this time too.
         return Duration::ZERO;
@@ -123,8 +128,8 @@ mod tests {
 
     const MS: u64 = 1_000;
 
-    /// A real-time task of 8 ms in each 20 ms, sampled for five minutes in microseconds: looks come every half second, but
-    /// only when the task has left the CPU, and begin an interval. The share seen.
+    /// A real-time task of 8 ms in each 20 ms beside others that take the rest, sampled for five minutes in microseconds:
+    /// looks come every half second, but only when the task has left the CPU, and begin an interval. The share seen.
     fn share_seen(class: SchedulingClass, seed: u64) -> f64 {
         let mut law = RateLaw::new(&Config::default(), seed);
         let (mut now, mut seen, mut all) = (0, 0.0, 0.0);
@@ -152,24 +157,25 @@ mod tests {
     }
 
     /// The same task on a CPU that a hypervisor takes and gives back, each for half of a `round` on average, for a minute in
-    /// microseconds. The task makes up for what it has missed. What its samples tell of the time that it had, with an
+    /// steps of 50 microseconds. The task makes up for what it has missed. What its samples tell of the time that it had, with an
     /// account of what was stolen and without.
     fn told_of_what_was_had(round: u64, seed: u64) -> [f64; 2] {
+        const STEP: u64 = 50;
         let (mut law, mut host) = (RateLaw::new(&Config::default(), seed), SplitMix64(seed));
         let micros = |time: u64| Duration::from_micros(time);
         let (mut accounted, mut told, mut had) = ([Duration::ZERO; 2], [0.0; 2], 0);
-        let (mut owed, mut running, mut taken, mut stolen, mut known) = (0, false, true, 0, 0);
+        let (mut owed, mut running, mut taken, mut stolen) = (0, false, true, 0);
         let (mut turns_at, mut tick_at, mut ticks, mut found) = (0, 10 * MS, 0, 0);
-        for now in 0..60_000 * MS {
+        for now in (0..60_000 * MS / STEP).map(|step| step * STEP) {
             if now % (20 * MS) == 0 {
                 owed += 8 * MS;
             }
-            if now == turns_at {
+            if now >= turns_at {
                 taken = !taken;
                 turns_at += round / 4 + host.below(round / 2);
             }
             if taken {
-                stolen += 1;
+                stolen += STEP;
                 continue;
             }
             if now >= tick_at {
@@ -179,13 +185,10 @@ mod tests {
                 tick_at = now + u64::try_from(law.draw(REALTIME).as_micros()).unwrap();
             }
             running = owed > 0;
-            owed -= u64::from(running);
-            had += u64::from(running);
-            if now % (1_000 * MS) == 0 {
-                known = stolen;
-            }
+            owed -= u64::from(running) * STEP;
+            had += u64::from(running) * STEP;
             if now % (500 * MS) == 0 {
-                for (n, stolen) in [known, 0].into_iter().enumerate() {
+                for (n, stolen) in [stolen, 0].into_iter().enumerate() {
                     let weight = share(&mut accounted[n], micros(now).saturating_sub(micros(stolen)), ticks);
                     told[n] += weight.as_secs_f64() * f64::from(found);
                 }
@@ -213,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn an_account_of_stolen_time_that_comes_late_is_made_up_for() {
+    fn an_account_that_falls_back_is_made_up_for_and_time_without_samples_goes_to_the_next() {
         let second = Duration::from_secs(1);
         let mut accounted = Duration::ZERO;
         assert_eq!(share(&mut accounted, second, 4), second / 4);
-        assert_eq!(share(&mut accounted, second / 2, 4), Duration::ZERO, "half of it was stolen");
+        assert_eq!(share(&mut accounted, second / 2, 4), Duration::ZERO);
         assert_eq!(share(&mut accounted, second * 3 / 2, 1), second / 2);
         assert_eq!(share(&mut accounted, second * 2, 0), Duration::ZERO);
-        assert_eq!(share(&mut accounted, second * 3, 2), second * 3 / 4, "for the look without samples too");
+        assert_eq!(share(&mut accounted, second * 3, 2), second * 3 / 4);
     }
 }

@@ -21,7 +21,7 @@ mod kernel;
 mod locks;
 mod measured;
 mod pairing;
-mod stolen;
+mod spare;
 mod tasks;
 mod tracepoint;
 
@@ -46,7 +46,7 @@ use events::{Event, Group, Probe};
 use gate::{Command, Gate, Stretch};
 use measured::{Detail, Measured, Place};
 use pairing::Pairing;
-use stolen::Stolen;
+use spare::Spare;
 use tasks::Tasks;
 
 /// How often the rings are read: seldom while they stay empty, often while much comes.
@@ -60,6 +60,8 @@ const EVENT_COST: Duration = Duration::from_nanos(1_500);
 const SAMPLE_COST: Duration = Duration::from_micros(4);
 /// Most measurements that wait for their gate to close.
 const MAX_PENDING: usize = 8_192;
+/// Most samples of a CPU's timer that wait for its accounts: those of half a second at a hundred times the real-time rate.
+const MAX_TICKS: usize = 4_096;
 /// Ring of each CPU for the timer's samples alone: half a second of the deepest stacks at the real-time rate fits.
 const TIMER_RING: usize = 64 << 10;
 /// Most CPUs that are watched.
@@ -79,7 +81,7 @@ pub(super) struct MachineCapture {
     /// Dimensions that the configuration asks for.
     wanted: Vec<Group>,
     pairing: Pairing,
-    stolen: Stolen,
+    spare: Spare,
     tasks: Tasks,
     random: SplitMix64,
     hidden_cost: Duration,
@@ -94,6 +96,8 @@ pub(super) struct MachineCapture {
 struct OnCpu {
     clock: Clock,
     ring: Ring,
+    /// Samples of the timer that wait to be told how much time they share.
+    ticks: Vec<Place>,
 }
 
 #[derive(Debug)]
@@ -128,11 +132,11 @@ impl MachineCapture {
         }
         // Only the timer's samples go through the ring where programs do the rest.
         let ring_len = if by_programs { config.ring.min(TIMER_RING) } else { config.ring };
-        let stolen = Stolen::new(Instant::now());
+        let spare = Spare::open(Instant::now()).map_err(refused)?;
         for cpu in numbers {
             let clock = Clock::open(cpu, rate).map_err(refused)?;
             let ring = Ring::map(clock.event(), ring_len).map_err(refused)?;
-            cpus.push(OnCpu { clock, ring });
+            cpus.push(OnCpu { clock, ring, ticks: Vec::new() });
         }
         let (programs, probes, missing) = match loaded {
             Some((programs, missing)) => (Some(programs), Vec::new(), missing),
@@ -174,7 +178,7 @@ impl MachineCapture {
             programs,
             wanted,
             pairing: Pairing::default(),
-            stolen,
+            spare,
             tasks: Tasks::new(),
             random: SplitMix64(seed),
             hidden_cost: Duration::ZERO,
@@ -192,20 +196,23 @@ impl MachineCapture {
         rate: &mut RateLaw,
         window: &mut WindowBuilder,
     ) -> Vec<Event> {
-        let Self { cpus, ids, probes, stolen, tasks, random, frames, held, .. } = self;
-        stolen.look(now);
+        let Self { cpus, ids, probes, spare, tasks, random, frames, held, .. } = self;
+        let accounted = spare.look(now);
         let begun_ns = monotonic_ns();
         let (mut events, mut samples) = (std::mem::take(held), 0);
         let mut last = vec![0; probes.len()];
-        for (cpu, OnCpu { clock, ring }) in cpus.iter_mut().enumerate() {
+        for (cpu, OnCpu { clock, ring, ticks }) in cpus.iter_mut().enumerate() {
             last.fill(0);
-            let mut ticks = Vec::new();
             ring.drain(|words| {
                 let probe = |id| ids.get(&id).and_then(|index: &usize| probes.get(*index));
                 let has_stack =
                     |id| if id == clock.id() { Some(true) } else { probe(id).map(Probe::has_stack) };
                 match parse(words, has_stack) {
                     Some(Record::Sample(sample)) if sample.event == clock.id() => {
+                        if ticks.len() >= MAX_TICKS {
+                            window.add_lost(1);
+                            return;
+                        }
                         let chain = sample.callchain.into();
                         ticks.push(Place { pid: sample.pid, tid: sample.tid, chain });
                     }
@@ -225,10 +232,13 @@ impl MachineCapture {
             for (probe, ns) in probes.iter_mut().zip(&last).filter(|(_, ns)| **ns > 0) {
                 probe.handle_last(cpu, *ns);
             }
+            if !accounted {
+                continue;
+            }
             let len = u32::try_from(ticks.len()).unwrap_or(u32::MAX);
             samples += len;
-            let weight = clock.handle_samples(len, stolen.of(clock.cpu()));
-            for place in ticks {
+            let weight = clock.handle_samples(len, spare.of(clock.cpu()));
+            for place in ticks.drain(..) {
                 clock_sample(clock, &place, weight, now, at_ms, tasks, rate, random, window, frames);
             }
         }
