@@ -169,41 +169,81 @@ fn causes(backend: BackendChoice) {
     }
 }
 
+/// How a cyclic task is looked at: back end, mean interval for real-time threads in milliseconds, threads that take whatever
+/// CPU time is left, windows of ten seconds.
+///
+/// Beside others the standard error is 1.3 points with 1500 samples; alone on its CPU the task has all of them.
+const SETTINGS: [(BackendChoice, u64, usize, usize); 5] =
+    [(EVENTS, 20, 0, 2), (EVENTS, 20, 4, 3), (EVENTS, 10, 4, 2), (EVENTS, 40, 4, 6), (PROGRAMS, 20, 4, 3)];
+
 /// A cyclic task of the highest urgency: 8 ms of each 20 ms. Needs the right to real-time scheduling.
 ///
 /// Compared with its CPU time, which is the clock's on the wall less what a host has lent out to others meanwhile.
 #[test]
 #[ignore = "measures the machine it runs on, which must be quiet: make test-profiler"]
-fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that() {
+fn a_cyclic_real_time_task_of_40_per_cent_reads_as_that_at_every_setting() {
     let (stop, worked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (sender, receiver) = std::sync::mpsc::channel();
-    let thread = {
+    let task = {
         let (stop, worked) = (Arc::clone(&stop), Arc::clone(&worked));
         std::thread::Builder::new()
             .name("cyclic".into())
             .spawn(move || cyclic(&stop, &worked, &sender))
             .unwrap()
     };
-    if !receiver.recv().unwrap() {
+    if receiver.recv().unwrap() {
+        let off =
+            SETTINGS.into_iter().filter(|setting| !reads_as_it_is(setting, &worked)).collect::<Vec<_>>();
+        stop.store(true, Ordering::Relaxed);
+        assert!(off.is_empty(), "not 36 to 44 %: {off:?}");
+    } else {
         println!("not checked: real-time scheduling is refused here");
-        thread.join().unwrap();
-        return;
     }
-    // As shipped, but for the budget: a build without optimisation costs more than what is shipped.
-    let config =
-        Config { window: Duration::from_secs(10), budget: 0.1, backend: EVENTS, ..Config::default() };
-    let mut before = 0;
-    let outcome = windows(&config, 3, || before = worked.load(Ordering::Relaxed));
-    let worked = worked.load(Ordering::Relaxed) - before;
-    stop.store(true, Ordering::Relaxed);
-    thread.join().unwrap();
-    let Some((windows, _)) = outcome.unwrap() else { return };
-    let seen = ranking(&windows, Dimension::Cpu).into_iter().find(|(name, ..)| name == "cyclic").unwrap().1;
-    let ratio = seen as f64 / worked as f64;
+    task.join().unwrap();
+}
+
+/// Tells others to stop when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// True if 40 % reads as 36 to 44 %, or if this kernel does not have the back end.
+fn reads_as_it_is(setting: &(BackendChoice, u64, usize, usize), worked: &AtomicU64) -> bool {
+    let &(backend, realtime, others, count) = setting;
+    let stop = AtomicBool::new(false);
+    let (mut before, mut after) = (0, 0);
+    let outcome = std::thread::scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        // As shipped, but for the budget: a build without optimisation costs more than what is shipped.
+        let config = Config {
+            window: Duration::from_secs(10),
+            realtime: Duration::from_millis(realtime),
+            budget: 0.1,
+            backend,
+            ..Config::default()
+        };
+        let _others_end = Stop(&stop);
+        let outcome = windows(&config, count, || before = worked.load(Ordering::Relaxed));
+        after = worked.load(Ordering::Relaxed);
+        outcome
+    });
+    let Some((windows, _)) = outcome.unwrap() else { return true };
+    let ranking = ranking(&windows, Dimension::Cpu);
+    let seen = ranking.iter().find(|(name, ..)| name == "cyclic").map_or(0, |(_, seen, _)| *seen);
+    let ratio = seen as f64 / (after - before) as f64;
     let lost: Vec<u64> = windows.iter().map(Window::lost).collect();
-    println!("seen {seen} ns of {worked} ns: 40 % would read as {:.1} %; lost {lost:?}", ratio * 40.0);
-    // 36 to 44 %. Some 1500 samples, so the standard error is 1.3 points.
-    assert!((0.9..=1.1).contains(&ratio), "{ratio}");
+    println!("{setting:?}: 40 % reads as {:.1} %; lost {lost:?}", ratio * 40.0);
+    (0.9..=1.1).contains(&ratio)
 }
 
 /// Runs until told to stop and tells how much CPU time it had. Says first whether it runs in real time.
