@@ -112,7 +112,7 @@ impl Baseline {
         let mut running = self.running.clone();
         running.program =
             fs::read_link("/proc/self/exe").map(|it| it.display().to_string()).unwrap_or_default();
-        let cpus = cpus_of_threads(Path::new("/proc/self/task"));
+        let cpus = cpus_of_threads(Path::new("/proc/self/task"), running.pid);
         for thread in &mut running.threads {
             thread.now = cpus.get(comm(&thread.name)).cloned();
         }
@@ -179,15 +179,16 @@ fn links(config: &Config) -> Vec<LinkState> {
         .collect()
 }
 
-/// `Cpus_allowed_list` of every thread, by name (proc(5)).
-fn cpus_of_threads(tasks: &Path) -> BTreeMap<String, String> {
+/// `Cpus_allowed_list` of every thread, by name (proc(5)). A thread that has not named itself yet bears the name of the
+/// `leader`, whose own it is.
+fn cpus_of_threads(tasks: &Path, leader: u32) -> BTreeMap<String, String> {
     let Ok(entries) = fs::read_dir(tasks) else { return BTreeMap::new() };
-    let status =
-        |entry: std::io::Result<fs::DirEntry>| fs::read_to_string(entry.ok()?.path().join("status")).ok();
+    let status = |task: PathBuf| fs::read_to_string(task.join("status")).ok();
     let field = |text: &str, name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)).map(|it| it.trim().to_owned())
     };
-    let threads = entries.filter_map(status);
+    let others = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let threads = others.chain([tasks.join(leader.to_string())]).filter_map(status);
     threads.filter_map(|it| Some((field(&it, "Name:")?, field(&it, "Cpus_allowed_list:")?))).collect()
 }
 
@@ -196,10 +197,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_thread_without_a_name_of_its_own_yet_is_not_taken_for_the_leader() {
+        let tasks = tempfile::tempdir().unwrap();
+        for (tid, cpus) in [("41", "0-7"), ("42", "3"), ("43", "0-7")] {
+            fs::create_dir(tasks.path().join(tid)).unwrap();
+            let status = format!("Name:\tgatewayd\nCpus_allowed_list:\t{cpus}\n");
+            fs::write(tasks.path().join(tid).join("status"), status).unwrap();
+        }
+        let found = cpus_of_threads(tasks.path(), 42);
+        assert_eq!(found.get("gatewayd").map(String::as_str), Some("3"));
+    }
+
+    #[test]
     fn a_thread_is_found_by_the_name_that_the_kernel_keeps() {
         let name = "bus-with-a-long-name";
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(|| {
-            cpus_of_threads(Path::new("/proc/self/task")).get(comm("bus-with-a-long-name")).cloned()
+            cpus_of_threads(Path::new("/proc/self/task"), 1).get(comm("bus-with-a-long-name")).cloned()
         });
         let cpus = thread.unwrap().join().unwrap().expect("the thread sees itself");
         assert!(cpus.starts_with(|c: char| c.is_ascii_digit()), "{cpus}");
