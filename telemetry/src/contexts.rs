@@ -36,13 +36,12 @@ pub(crate) enum Tag {
     TimedWeight = 20,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// How likely a 1 is, of 65536.
-    one: u16,
-    /// Bits seen, up to [`MEMORY`].
-    seen: u8,
-}
+/// How likely a 1 is, of 65536, with its highest bit turned over, and bits seen, up to [`MEMORY`]. So a table in which
+/// nothing has been learned is all zeros, which a system has at hand: only what is learned takes memory, and a keyframe
+/// costs no more than its bytes.
+type Slot = (u16, u8);
+
+const EVEN: u16 = 1 << 15;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Contexts {
@@ -51,7 +50,7 @@ pub(crate) struct Contexts {
 
 impl Default for Contexts {
     fn default() -> Self {
-        Self { slots: vec![Slot { one: 1 << 15, seen: 0 }; SLOTS] }
+        Self { slots: vec![(0, 0); SLOTS] }
     }
 }
 
@@ -65,15 +64,12 @@ impl Contexts {
         let [high, low, ..] = hash.to_be_bytes();
         // There are as many slots as two bytes have values.
         let Some(slot) = self.slots.get_mut(usize::from(u16::from_be_bytes([high, low]))) else { return bit };
-        let bit = coder.code((u32::from(slot.one) >> (16 - ODDS_BITS)).clamp(2, 4094), bit);
-        let weight = 2 * u32::from(slot.seen) + 3;
+        let (one, seen) = (slot.0 ^ EVEN, slot.1);
+        let bit = coder.code((u32::from(one) >> (16 - ODDS_BITS)).clamp(2, 4094), bit);
+        let weight = 2 * u32::from(seen) + 3;
         let part = |of: u16| u16::try_from(u32::from(of) * 2 / weight).unwrap_or(u16::MAX);
-        if bit {
-            slot.one += part(u16::MAX - slot.one);
-        } else {
-            slot.one -= part(slot.one);
-        }
-        slot.seen = (slot.seen + 1).min(MEMORY);
+        let one = if bit { one + part(u16::MAX - one) } else { one - part(one) };
+        *slot = (one ^ EVEN, (seen + 1).min(MEMORY));
         bit
     }
 
